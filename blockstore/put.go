@@ -1,0 +1,212 @@
+package blockstore
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	mh "github.com/multiformats/go-multihash"
+)
+
+// Put stores a block whose bytes hash to its CID. It is readable at once and
+// durable after Sync.
+func (d *Disk) Put(ctx context.Context, blk blocks.Block) error {
+	return d.PutMany(ctx, []blocks.Block{blk})
+}
+
+// PutMany stores blocks in order; none of them if one does not hash to its CID.
+// When the disk fills up, those before are stored.
+func (d *Disk) PutMany(ctx context.Context, blks []blocks.Block) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := d.gate.enter(); err != nil {
+		return err
+	}
+	defer d.gate.leave()
+	epoch := d.epoch.Load()
+	fresh, err := d.fresh(blks)
+	if err != nil || len(fresh) == 0 {
+		return err
+	}
+	// In slices, so that what waits stays within its bound.
+	for part := range slices.Chunk(fresh, pendingKeys/4) {
+		full, err := d.append(epoch, part...)
+		if err == nil && full {
+			err = d.sync(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// append adds verified blocks to the pack and tells whether it is time to sync.
+// The index did not know them in the given epoch; 0 if it may have.
+func (d *Disk) append(epoch uint64, blks ...blocks.Block) (full bool, err error) {
+	d.touched.step.RLock()
+	defer d.touched.step.RUnlock()
+	for _, blk := range blks {
+		d.touched.block(blk.Cid().Hash())
+	}
+	return d.pack.put(epoch, blks...)
+}
+
+// fresh verifies blocks and returns those that are not stored.
+func (d *Disk) fresh(blks []blocks.Block) ([]blocks.Block, error) {
+	fresh := make([]blocks.Block, 0, len(blks))
+	for _, blk := range blks {
+		c, data := blk.Cid(), blk.RawData()
+		if err := admit(c, len(data)); err != nil {
+			return nil, err
+		}
+		if err := verify(c, data); err != nil {
+			return nil, err
+		}
+		if isIdentity(c) {
+			continue
+		}
+		switch _, err := d.find(c); {
+		case errors.Is(err, errAbsent):
+			fresh = append(fresh, blk)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return fresh, nil
+}
+
+// find returns where a block lies, the place to read first in front, or errAbsent.
+func (d *Disk) find(c cid.Cid) ([]extent, error) {
+	hash := c.Hash()
+	d.touched.step.RLock()
+	defer d.touched.step.RUnlock()
+	if e, ok := d.pack.find(string(hash)); ok {
+		d.touched.block(hash)
+		return []extent{e}, nil
+	}
+	if d.touched.isCondemned(blockKey(hash)) {
+		return nil, errAbsent
+	}
+	all, err := copiesOf(d.index, hash)
+	if err == nil {
+		d.touched.block(hash)
+	}
+	return all, err
+}
+
+// getter is an index or a batch.
+type getter interface {
+	get(key []byte, fn func(value []byte) error) error
+}
+
+func copiesOf(g getter, hash mh.Multihash) (all []extent, err error) {
+	err = g.get(blockKey(hash), func(v []byte) (err error) {
+		all, err = decodeCopies(v)
+		return err
+	})
+	return all, err
+}
+
+// addCopy adds a place of a block to those that are known.
+func (b *batch) addCopy(hash mh.Multihash, e extent) error {
+	all, err := copiesOf(b, hash)
+	if err != nil && !errors.Is(err, errAbsent) && !errors.Is(err, errValue) {
+		return err
+	}
+	b.set(blockKey(hash), encodeCopies(withCopy(all, e)))
+	return nil
+}
+
+// DeleteBlock forgets a block, durably, and with it the files in whose segments
+// it lies and the file whose root it is.
+func (d *Disk) DeleteBlock(ctx context.Context, c cid.Cid) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.gate.leave()
+	if !c.Defined() {
+		return nil
+	}
+	return d.commit(ctx, &change{flushed: true, frees: true, build: func(b *batch) error {
+		d.pack.forget(c.Hash())
+		return b.dropBlock(c.Hash(), func(extent) bool { return true })
+	}})
+}
+
+// dropBlock removes places of a block. A file that has its block in such a place
+// is not in one piece any more, and not whole if no other place is left.
+func (b *batch) dropBlock(hash mh.Multihash, bad func(extent) bool) error {
+	all, err := copiesOf(b, hash)
+	if errors.Is(err, errAbsent) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, errValue) {
+		return err
+	}
+	left := slices.DeleteFunc(slices.Clone(all), bad)
+	if len(left) == len(all) && len(all) > 0 {
+		return nil
+	}
+	whole := len(left) > 0
+	if whole {
+		b.set(blockKey(hash), encodeCopies(left))
+	} else {
+		b.delete(blockKey(hash))
+		for _, codec := range []uint64{cid.Raw, cid.DagProtobuf} {
+			b.delete(fileKey(cid.NewCidV1(codec, hash)))
+		}
+	}
+	for _, e := range all {
+		if kindOf(e.seg) == fileSegment && bad(e) {
+			if err := b.breakFile(e.seg, whole); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// breakFile notes that a file segment has lost a block: its file is in pieces
+// if it is still whole, and no file otherwise.
+func (b *batch) breakFile(id uint64, whole bool) error {
+	seg, err := getSegment(b, id)
+	if errors.Is(err, errAbsent) || (err == nil && seg.file == nil) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	rec, err := getFile(b, seg.file)
+	switch {
+	case errors.Is(err, errAbsent):
+		return nil
+	case err != nil && !errors.Is(err, errValue):
+		return err
+	case err != nil || !whole:
+		b.delete(seg.file)
+	case rec.seg == id:
+		rec.seg, rec.off = 0, 0
+		b.set(seg.file, rec.encode())
+	}
+	return nil
+}
+
+func getSegment(g getter, id uint64) (rec segmentRecord, err error) {
+	err = g.get(segmentKey(id), func(v []byte) (err error) {
+		rec, err = decodeSegmentRecord(v)
+		return err
+	})
+	return rec, err
+}
+
+func getFile(g getter, key []byte) (rec fileRecord, err error) {
+	err = g.get(key, func(v []byte) (err error) {
+		rec, err = decodeFileRecord(v)
+		return err
+	})
+	return rec, err
+}
