@@ -1,0 +1,127 @@
+package bitswap
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/ipfs/boxo/bitswap/message"
+	pb "github.com/ipfs/boxo/bitswap/message/pb"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/routing"
+)
+
+// reachable returns ErrNoPeers when there is nobody to ask. While configured
+// peers are being dialled for the first time, it waits for that, at most as long
+// as one dial may take.
+func (e *Exchange) reachable(ctx context.Context) error {
+	select {
+	case <-e.closing:
+		return ErrClosed
+	default:
+	}
+	if e.connected() {
+		return nil
+	}
+	if len(e.static) == 0 {
+		return ErrNoPeers
+	}
+	timer := time.NewTimer(dialTimeout)
+	defer timer.Stop()
+	select {
+	case <-e.dialled:
+	case <-timer.C: // Run was not called
+	case <-e.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if e.connected() {
+		return nil
+	}
+	return ErrNoPeers
+}
+
+// connected tells whether there is anybody to ask.
+func (e *Exchange) connected() bool {
+	return len(e.host.Network().Peers()) > 0 || e.dht.RoutingTable().Size() > 0
+}
+
+// askAll asks some of the connected peers for a block.
+func (e *Exchange) askAll(ctx context.Context, c cid.Cid) {
+	peers := e.host.Network().Peers()
+	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
+	var asking sync.WaitGroup
+	for _, p := range peers[:min(len(peers), maxAsked)] {
+		asking.Go(func() { e.ask(ctx, p, c) })
+	}
+	asking.Wait()
+}
+
+// ask sends a want for one block to one peer. An error means that the peer
+// can't be asked, which is no news to a session that stalls.
+func (e *Exchange) ask(ctx context.Context, p peer.ID, c cid.Cid) {
+	want := message.New(false)
+	want.AddEntry(c, 1, pb.Message_Wantlist_Block, false)
+	if err := e.net.SendMessage(ctx, p, want); err != nil {
+		e.log.Debug("ask peer", slog.String("peer", p.String()), slog.String("cid", c.String()), slog.Any("error", err))
+	}
+}
+
+// sessionKey is the context key under which a session's lookups find it.
+type sessionKey struct{}
+
+// finder looks for providers of a block and, when the lookup is a session's, of
+// that session's root too.
+type finder struct {
+	lookup routing.ContentDiscovery
+}
+
+var _ routing.ContentDiscovery = finder{}
+
+// FindProvidersAsync yields providers to which a connection exists, each once.
+func (f finder) FindProvidersAsync(ctx context.Context, c cid.Cid, limit int) <-chan peer.AddrInfo {
+	s, ok := ctx.Value(sessionKey{}).(*Session)
+	if !ok {
+		return f.lookup.FindProvidersAsync(ctx, c, limit)
+	}
+	root := s.root.Load()
+	if root == nil || root.Equals(c) {
+		return f.lookup.FindProvidersAsync(ctx, c, limit)
+	}
+	out := make(chan peer.AddrInfo)
+	a, b := f.lookup.FindProvidersAsync(ctx, *root, limit), f.lookup.FindProvidersAsync(ctx, c, limit)
+	err := s.ex.spawn(func() {
+		defer close(out)
+		seen := make(map[peer.ID]bool)
+		for a != nil || b != nil {
+			var p peer.AddrInfo
+			select {
+			case p, ok = <-a:
+				if !ok {
+					a = nil
+				}
+			case p, ok = <-b:
+				if !ok {
+					b = nil
+				}
+			}
+			if !ok || seen[p.ID] {
+				continue
+			}
+			seen[p.ID] = true
+			select {
+			case out <- p:
+			case <-ctx.Done():
+			case <-s.ex.closing:
+			}
+		}
+	})
+	if err != nil {
+		close(out)
+	}
+	return out
+}

@@ -1,0 +1,178 @@
+package bitswap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/ipfs/go-datastore"
+	"github.com/ipfs/go-datastore/namespace"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p-kad-dht/amino"
+	sweep "github.com/libp2p/go-libp2p-kad-dht/provider"
+	"github.com/libp2p/go-libp2p-kad-dht/provider/buffered"
+	"github.com/libp2p/go-libp2p-kad-dht/provider/keystore"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	mh "github.com/multiformats/go-multihash"
+)
+
+// provider announces roots: the DHT's sweeping provider over a key store that
+// survives restarts, behind a queue.
+type provider struct {
+	keys  *keystore.ResettableKeystore
+	sweep *sweep.SweepingProvider
+	queue *buffered.SweepingProvider // owns sweep
+}
+
+// newProvider starts announcing what the datastore knows of earlier runs.
+func newProvider(h host.Host, d *dht.IpfsDHT, ds datastore.Batching) (*provider, error) {
+	keys, err := keystore.NewResettableKeystore(namespace.Wrap(ds, datastore.NewKey("provider/keys")))
+	if err != nil {
+		return nil, fmt.Errorf("announced roots: %w", err)
+	}
+	s, err := sweep.New(
+		sweep.WithHost(h),
+		sweep.WithPeerID(h.ID()),
+		sweep.WithRouter(patientRouter{d}),
+		sweep.WithMessageSender(d.MessageSender()),
+		sweep.WithSelfAddrs(d.FilteredAddrs),
+		sweep.WithAddLocalRecord(func(ctx context.Context, k mh.Multihash) error {
+			return d.Provide(ctx, cid.NewCidV1(cid.Raw, k), false)
+		}),
+		sweep.WithKeystore(keys),
+		sweep.WithDatastore(namespace.Wrap(ds, datastore.NewKey("provider/state"))))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("provider: %w", err), keys.Close())
+	}
+	return &provider{keys: keys, sweep: s, queue: buffered.New(s, namespace.Wrap(ds, datastore.NewKey("provider/queue")))}, nil
+}
+
+// close stops announcing; what is queued or known is kept for the next run.
+func (p *provider) close() error {
+	return errors.Join(p.queue.Close(), p.keys.Close())
+}
+
+// Provide announces roots to the DHT, soon and then once per cycle for as long
+// as they are provided, across restarts. It returns when they are recorded and
+// queued. With nobody in the routing table they are announced when the first
+// peer comes.
+func (e *Exchange) Provide(ctx context.Context, roots ...cid.Cid) error {
+	// Recorded here, where an error can be returned: the queue only logs it, and
+	// loses what it was about to record when it is closed.
+	fresh, err := e.prov.keys.Put(ctx, hashes(roots)...)
+	if err != nil {
+		return fmt.Errorf("record roots to announce: %w", err)
+	}
+	return e.prov.queue.StartProviding(true, fresh...)
+}
+
+// Unprovide announces roots no longer. What was announced before is forgotten
+// by the network within two days.
+func (e *Exchange) Unprovide(ctx context.Context, roots ...cid.Cid) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return e.prov.queue.StopProviding(hashes(roots)...)
+}
+
+// hashes returns the multihashes of CIDs: provider records know no codec.
+func hashes(cs []cid.Cid) []mh.Multihash {
+	keys := make([]mh.Multihash, len(cs))
+	for i, c := range cs {
+		keys[i] = c.Hash()
+	}
+	return keys
+}
+
+// syncRoots makes the announced set equal to what Config.Roots yields, now and
+// once per announcement cycle, until ctx ends.
+func (e *Exchange) syncRoots(ctx context.Context) {
+	if e.cfg.Roots == nil {
+		return
+	}
+	tick := time.NewTicker(amino.DefaultReprovideInterval)
+	defer tick.Stop()
+	for {
+		if err := e.resetRoots(ctx); err != nil && ctx.Err() == nil {
+			e.log.Warn("list roots to announce", slog.Any("error", err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// resetRoots replaces the announced set. A listing that fails half-way changes
+// nothing.
+func (e *Exchange) resetRoots(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	roots := make(chan cid.Cid)
+	listed := make(chan error, 1)
+	err := e.spawn(func() {
+		err := e.listRoots(ctx, roots)
+		if err != nil {
+			cancel() // a closed channel would look like the end of the list
+		} else {
+			close(roots)
+		}
+		listed <- err
+	})
+	if err != nil {
+		return err
+	}
+	err = e.prov.keys.ResetCids(ctx, roots)
+	cancel()
+	if err := errors.Join(<-listed, err); err != nil {
+		return err
+	}
+	return e.prov.sweep.RefreshSchedule()
+}
+
+// listRoots sends what Config.Roots yields.
+func (e *Exchange) listRoots(ctx context.Context, to chan<- cid.Cid) error {
+	for c, err := range e.cfg.Roots(ctx) {
+		if err != nil {
+			return err
+		}
+		select {
+		case to <- c:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// patientRouter is the DHT as the provider sees it: a lookup waits until there
+// is somebody to ask. Without that the provider probes an empty routing table
+// at growing intervals, and the first peer would get its records up to a
+// minute late.
+type patientRouter struct {
+	*dht.IpfsDHT
+}
+
+// patientTick is how often the routing table is looked at while it is empty.
+const patientTick = 250 * time.Millisecond
+
+// GetClosestPeers returns the peers closest to a key.
+func (r patientRouter) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, error) {
+	if r.RoutingTable().Size() == 0 {
+		tick := time.NewTicker(patientTick)
+		defer tick.Stop()
+		for r.RoutingTable().Size() == 0 {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+	return r.IpfsDHT.GetClosestPeers(ctx, key)
+}
