@@ -1,0 +1,189 @@
+package hf
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/hypha-node/hypha-node/connectors"
+	httpconn "github.com/hypha-node/hypha-node/connectors/http"
+	"github.com/hypha-node/hypha-node/internal/safename"
+)
+
+// mainRevision is what a reference without a revision means.
+const mainRevision = "main"
+
+// maxPointer is the most that a pointer of git LFS may have: bytes.
+const maxPointer = 1024
+
+// Connector turns Hub references into items.
+type Connector struct {
+	cfg Config
+}
+
+var _ connectors.Connector = (*Connector)(nil)
+
+// New returns a connector; it has nothing to close.
+func New(cfg Config) *Connector {
+	if cfg.Endpoint = strings.TrimRight(cfg.Endpoint, "/"); cfg.Endpoint == "" {
+		cfg.Endpoint = DefaultEndpoint
+	}
+	return &Connector{cfg: cfg}
+}
+
+// Supports takes references of type huggingface.
+func (c *Connector) Supports(ref connectors.Ref) bool { return ref.Type == connectors.TypeHuggingFace }
+
+// Items yields the files that the reference names, in its order (a directory
+// stands for the files below it), or those of the listing that its patterns
+// choose. A named file that does not exist is an ErrNotFound.
+func (c *Connector) Items(ctx context.Context, ref connectors.Ref, acc connectors.Access) iter.Seq2[connectors.Item, error] {
+	return func(yield func(connectors.Item, error) bool) {
+		q, err := c.begin(ctx, ref, acc)
+		if err != nil {
+			yield(connectors.Item{}, err)
+			return
+		}
+		files := q.listed(ctx)
+		if ref.HasFilenames {
+			files = q.named(ctx)
+		}
+		for e, err := range files {
+			var it connectors.Item
+			if err == nil {
+				it, err = q.item(e)
+			}
+			if !yield(it, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// query is one reference being resolved.
+type query struct {
+	client *httpconn.Client
+	base   string // endpoint
+	ref    connectors.Ref
+	acc    connectors.Access
+	secret http.Header // the token
+	commit string      // what every URL names
+	scope  string      // of the content; "" when it is public
+}
+
+// begin finds out the commit.
+func (c *Connector) begin(ctx context.Context, ref connectors.Ref, acc connectors.Access) (*query, error) {
+	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}}
+	if c.cfg.Offline {
+		err := q.fail(errors.New("this node is set to work offline"))
+		err.Err = fmt.Errorf("%w: %w", connectors.ErrUpstream, err.Err)
+		err.Hint = "unset HF_HUB_OFFLINE to fetch from " + q.base
+		return nil, err
+	}
+	token := ref.Token
+	if token == "" {
+		token = c.cfg.Token
+	}
+	if token != "" {
+		q.secret.Set("Authorization", "Bearer "+token.Reveal())
+		sum := sha256.Sum256([]byte(token.Reveal()))
+		q.scope = hex.EncodeToString(sum[:16])
+	}
+	if isCommit(ref.Revision) {
+		q.commit = ref.Revision
+		return q, nil
+	}
+	info, err := q.revision(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q.commit = info.SHA
+	if info.public(ref.RepoType) {
+		q.scope = ""
+	}
+	return q, nil
+}
+
+// item turns an entry of the repository into an item.
+func (q *query) item(e entry) (connectors.Item, error) {
+	if err := safename.Path(e.Path); err != nil {
+		return connectors.Item{}, q.upstream("a file of the repository is refused: %w", err)
+	}
+	if e.Size < 0 {
+		return connectors.Item{}, q.upstream("the size of %s is negative", e.Path)
+	}
+	it := connectors.Item{
+		Path:     e.Path,
+		Size:     e.Size,
+		Source:   "huggingface",
+		URL:      q.fileURL(e.Path),
+		Key:      "hf:" + q.ref.RepoType + "/" + q.ref.Repository + "@" + q.commit + "/" + e.Path,
+		Pinned:   true,
+		Revision: q.commit,
+		Scope:    q.scope,
+	}
+	if e.LFS != nil { // e.OID names the pointer then; a redacted digest is none
+		if it.SHA256 = parseSHA256(e.LFS.OID); it.SHA256 != nil {
+			it.ETag = e.LFS.OID
+		}
+	} else if it.GitSHA1 = parseSHA1(e.OID); it.GitSHA1 != nil {
+		it.ETag = e.OID
+	}
+	target := httpconn.Target{
+		URL: it.URL, Secret: q.secret, Operator: q.acc.Operator, Size: it.Size,
+		Digest:  it.SHA256 != nil || it.GitSHA1 != nil,
+		Explain: q.explain,
+	}
+	if it.Size <= maxPointer {
+		target.Check = q.notPointer(e.Path)
+	}
+	it.Open = func(ctx context.Context, off, n int64, _ []byte) (*connectors.Body, error) {
+		return q.client.Open(ctx, target, off, n, nil)
+	}
+	return it, nil
+}
+
+// fileURL returns the URL of a file at the commit.
+func (q *query) fileURL(path string) string {
+	return q.base + repoPrefix(q.ref.RepoType) + q.ref.Repository + "/resolve/" + q.commit + "/" + escapePath(path)
+}
+
+// apiURL returns the URL of an API route of the repository; the revision is
+// one segment, its slashes are escaped.
+func (q *query) apiURL(route, revision string) string {
+	return q.base + "/api/" + q.ref.RepoType + "s/" + q.ref.Repository + "/" + route + "/" + url.PathEscape(revision)
+}
+
+// repoPrefix returns what stands before a repository in the URL of a file.
+func repoPrefix(kind string) string {
+	if kind == connectors.RepoModel {
+		return "/"
+	}
+	return "/" + kind + "s/"
+}
+
+// escapePath escapes each segment of a path.
+func escapePath(path string) string {
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
+		parts[i] = url.PathEscape(part)
+	}
+	return strings.Join(parts, "/")
+}
+
+// isCommit tells whether a revision is a commit by its form: 40 hex digits.
+func isCommit(s string) bool { return parseSHA1(s) != nil }
+
+// revisionOrMain returns the revision that was asked for.
+func (q *query) revisionOrMain() string {
+	if q.ref.Revision == "" {
+		return mainRevision
+	}
+	return q.ref.Revision
+}

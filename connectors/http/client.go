@@ -1,0 +1,116 @@
+package httpconn
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/hypha-node/hypha-node/internal/netguard"
+)
+
+// Defaults of Config.
+const (
+	// defaultStall is the silence after which a connection is given up: facts
+	// of other clients range from 10 s (curl scripts) to 120 s (Xet, whose
+	// hangs are its most frequent complaint).
+	defaultStall = 15 * time.Second
+	// defaultHeader is how long an origin may take to begin its answer.
+	defaultHeader = 30 * time.Second
+	// defaultRetries is how many attempts in a row may bring no byte.
+	defaultRetries = 5
+	// defaultDelay and maxDelay bound the pause before an attempt, before jitter.
+	defaultDelay = 500 * time.Millisecond
+	maxDelay     = 30 * time.Second
+	// maxWait is the longest pause that an origin may ask for: the Hub counts
+	// in windows of five minutes.
+	maxWait = 6 * time.Minute
+	// readBuffer is the socket buffer of a connection: bytes. Reads that are
+	// larger go past it, straight into the caller's memory.
+	readBuffer = 64 << 10
+)
+
+// Config says how to fetch. The zero value works.
+type Config struct {
+	Allow     []netip.Prefix // networks that jobs may reach although they are private
+	Exempt    []string       // "host:port" of endpoints that the operator has set: jobs may reach them
+	UserAgent string         // "" means "hypha-node"
+	Logger    *slog.Logger   // nil discards
+
+	// Proxy chooses the proxy of a request; nil means the environment's
+	// (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as net/http reads it, once.
+	Proxy func(*http.Request) (*url.URL, error)
+
+	Stall   time.Duration // silence within a body that ends an attempt; 0 means 15 s
+	Header  time.Duration // wait for the beginning of an answer; 0 means 30 s
+	Retries int           // attempts in a row without a new byte; 0 means 5, < 0 means one attempt only
+	Delay   time.Duration // first pause between attempts, doubled up to 30 s, jittered; 0 means 500 ms
+}
+
+// Client fetches over HTTP/1.1, which moves bulk faster than HTTP/2 whose flow
+// control caps each stream. It is safe for concurrent use.
+type Client struct {
+	cfg    Config
+	policy *netguard.Policy
+	jobs   *http.Transport // dials what the policy allows
+	own    *http.Transport // dials anything: the operator's own commands
+}
+
+// NewClient returns a client; Close it.
+func NewClient(cfg Config) *Client {
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "hypha-node"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Proxy == nil {
+		cfg.Proxy = http.ProxyFromEnvironment
+	}
+	cfg.Stall = orDefault(cfg.Stall, defaultStall)
+	cfg.Header = orDefault(cfg.Header, defaultHeader)
+	cfg.Delay = orDefault(cfg.Delay, defaultDelay)
+	switch {
+	case cfg.Retries == 0:
+		cfg.Retries = defaultRetries
+	case cfg.Retries < 0:
+		cfg.Retries = 0
+	}
+	policy := &netguard.Policy{Allow: cfg.Allow, Exempt: cfg.Exempt}
+	return &Client{cfg: cfg, policy: policy, jobs: newTransport(cfg, policy), own: newTransport(cfg, nil)}
+}
+
+// Close closes the connections that nobody uses.
+func (c *Client) Close() {
+	c.jobs.CloseIdleConnections()
+	c.own.CloseIdleConnections()
+}
+
+// newTransport returns a transport whose connections the policy (nil: none)
+// has allowed. Connections are reused, therefore each policy has its transport.
+func newTransport(cfg Config, policy *netguard.Policy) *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Protocols:              &protocols,
+		Proxy:                  cfg.Proxy,
+		DialContext:            policy.DialContext(net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}),
+		TLSHandshakeTimeout:    10 * time.Second,
+		ResponseHeaderTimeout:  cfg.Header,
+		MaxResponseHeaderBytes: 256 << 10,
+		MaxIdleConnsPerHost:    16,
+		IdleConnTimeout:        60 * time.Second,
+		DisableCompression:     true,
+		ReadBufferSize:         readBuffer,
+	}
+}
+
+// orDefault returns d, or the default when d is not positive.
+func orDefault(d, def time.Duration) time.Duration {
+	if d <= 0 {
+		return def
+	}
+	return d
+}

@@ -1,0 +1,264 @@
+package httpconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/hypha-node/hypha-node/connectors"
+)
+
+// segment is one answer, positioned at the byte that the stream wants next.
+type segment struct {
+	body     io.ReadCloser
+	header   http.Header
+	skip     int64 // bytes to throw away first
+	left     int64 // bytes of it after skip; -1 when only the end of the body tells
+	moved    bool  // it has given a byte
+	whole    bool  // it goes to the end of the content
+	unframed bool  // the body ends when the connection does
+}
+
+// read reads on; io.EOF when all that the answer promised is read, and
+// io.ErrUnexpectedEOF when the body ended before that.
+func (g *segment) read(p []byte) (int, error) {
+	if g.skip > 0 {
+		n, err := io.CopyN(io.Discard, g.body, g.skip)
+		g.skip -= n
+		switch {
+		case err == io.EOF && g.left < 0: //nolint:errorlint // readers return io.EOF itself
+			return 0, errBeyond
+		case err != nil:
+			return 0, unexpected(err)
+		}
+	}
+	if g.left == 0 {
+		return 0, io.EOF
+	}
+	if g.left > 0 && int64(len(p)) > g.left {
+		p = p[:g.left]
+	}
+	n, err := g.body.Read(p)
+	g.moved = g.moved || n > 0
+	if g.left > 0 {
+		if g.left -= int64(n); g.left == 0 {
+			return n, io.EOF
+		}
+		err = unexpected(err)
+	}
+	return n, err
+}
+
+// errBeyond says that a content ended before the offset that was asked for.
+var errBeyond = errors.New("offset behind the end")
+
+// unexpected makes an end into one that comes too early.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// ask sends one request for what the stream lacks and checks the answer.
+func (c *Client) ask(ctx context.Context, s *stream, since validator) (*segment, error) {
+	h := http.Header{}
+	h.Set("Accept", "*/*")
+	h.Set("Want-Repr-Digest", "sha-256=10")
+	ranged := s.pos > 0 || s.end >= 0
+	if ranged {
+		h.Set("Range", s.byteRange())
+	}
+	if s.pinned != nil {
+		if s.pinned.strong != "" {
+			h.Set("If-Range", s.pinned.strong)
+		}
+	}
+	conditional := s.pinned == nil && since.condition(h)
+	resp, err := c.resolve(ctx, Request{URL: s.target.URL, Header: h, Secret: s.target.Secret, Operator: s.target.Operator})
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusNotModified && conditional {
+		drain(resp)
+		return nil, connectors.ErrNotModified
+	}
+	seg, err := s.accept(resp, ranged)
+	if err != nil {
+		drain(resp)
+		return nil, err
+	}
+	return seg, nil
+}
+
+// resolve sends a request. When the origin redirected to a place that denies
+// access or has nothing, the redirect may be a stale one to a signed URL that
+// has expired: the origin is asked once more.
+func (c *Client) resolve(ctx context.Context, r Request) (*http.Response, error) {
+	resp, err := c.Do(ctx, r)
+	if err != nil || !expired(r.URL, resp) {
+		return resp, err
+	}
+	drain(resp)
+	return c.Do(ctx, r)
+}
+
+// expired tells whether an answer looks like that of an expired signed URL.
+func expired(asked string, resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
+		u, err := url.Parse(asked)
+		return err == nil && !sameOrigin(u, resp.Request.URL)
+	}
+	return false
+}
+
+// byteRange returns the Range of what the stream lacks. A range can't be empty:
+// in the place of no byte one is asked for, which nobody reads.
+func (s *stream) byteRange() string {
+	if s.end < 0 {
+		return fmt.Sprintf("bytes=%d-", s.pos)
+	}
+	return fmt.Sprintf("bytes=%d-%d", s.pos, max(s.pos, s.end-1))
+}
+
+// accept checks an answer against what was asked and makes it the next segment.
+// Nothing of the stream changes before all is checked.
+func (s *stream) accept(resp *http.Response, ranged bool) (*segment, error) {
+	var seg *segment
+	var total int64
+	var err error
+	switch resp.StatusCode {
+	case http.StatusOK:
+		seg, total, err = s.acceptWhole(resp)
+	case http.StatusPartialContent:
+		seg, total, err = s.acceptPart(resp, ranged)
+	case http.StatusRequestedRangeNotSatisfiable:
+		seg, total, err = s.acceptNone(resp)
+	default:
+		return nil, refusal(s.target.URL, resp, s.target.Explain)
+	}
+	if err == nil && !s.sameVersion(resp) && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
+		err = s.final("the content changed while it was read")
+	}
+	if err == nil {
+		err = s.checkEncoding(resp)
+	}
+	if err == nil && s.total >= 0 && total >= 0 && total != s.total {
+		err = s.final("the content has %d bytes instead of %d", total, s.total)
+	}
+	if err != nil {
+		return nil, err
+	}
+	seg.header = resp.Header
+	if s.pinned == nil {
+		v := validatorOf(resp.Header, time.Now())
+		s.pinned = &v
+	}
+	if total >= 0 {
+		s.total = total
+		if s.end < 0 || s.end > total {
+			s.end = total
+		}
+	}
+	return seg, nil
+}
+
+// sameVersion tells whether an answer is of the content that the stream has
+// begun to read, or whether a digest will tell.
+func (s *stream) sameVersion(resp *http.Response) bool {
+	if s.pinned == nil || s.target.Digest {
+		return true
+	}
+	now := validatorOf(resp.Header, time.Now())
+	if s.pos == s.start {
+		// Nothing was handed out yet: weak validators will do.
+		return now.ETag == s.pinned.ETag && now.Modified == s.pinned.Modified
+	}
+	if resp.StatusCode == http.StatusPartialContent && now.ETag == "" {
+		return true // If-Range has vouched for it
+	}
+	return now.strong != "" && now.strong == s.pinned.strong
+}
+
+// acceptWhole takes a 200. When a range was asked for, the bytes before it are
+// skipped.
+func (s *stream) acceptWhole(resp *http.Response) (*segment, int64, error) {
+	seg := &segment{body: resp.Body, skip: s.pos, left: -1, whole: true}
+	total := resp.ContentLength
+	if total < 0 {
+		seg.unframed = len(resp.TransferEncoding) == 0
+		if total = s.total; total < 0 {
+			return seg, -1, s.beyond(total)
+		}
+	}
+	if seg.left = total - s.pos; s.end >= 0 {
+		seg.left = min(seg.left, s.end-s.pos)
+	}
+	return seg, total, s.beyond(total)
+}
+
+// acceptPart takes a 206: one range that begins where asked and goes no
+// further than asked.
+func (s *stream) acceptPart(resp *http.Response, ranged bool) (*segment, int64, error) {
+	r, ok := parseContentRange(resp.Header.Get("Content-Range"))
+	switch {
+	case !ranged:
+		return nil, 0, s.final("a part was sent where the whole was asked for")
+	case !ok:
+		return nil, 0, s.final("a part was sent without a sound Content-Range")
+	case r.start != s.pos, s.end >= 0 && r.end > max(s.end, s.pos+1):
+		return nil, 0, s.final("bytes=%d-%d were sent instead of %s", r.start, r.end-1, s.byteRange())
+	case resp.ContentLength >= 0 && resp.ContentLength != r.end-r.start:
+		return nil, 0, s.final("the length of a part differs from its range")
+	}
+	return &segment{body: resp.Body, left: r.end - r.start, whole: r.end == r.total}, r.total, nil
+}
+
+// acceptNone takes a 416: right only when the range begins at the very end.
+func (s *stream) acceptNone(resp *http.Response) (*segment, int64, error) {
+	total, ok := unsatisfied(resp.Header.Get("Content-Range"))
+	switch {
+	case !ok:
+		return nil, 0, s.final("the range was refused")
+	case total < s.pos:
+		return nil, 0, s.beyond(total)
+	case total > s.pos && s.end != s.pos:
+		return nil, 0, s.final("a range inside the content was refused")
+	}
+	return &segment{body: resp.Body, whole: true}, total, nil
+}
+
+// beyond returns an error when the stream begins after the end of the content.
+func (s *stream) beyond(total int64) error {
+	if total >= 0 && s.pos > total {
+		return s.final("offset %d is beyond the end of the content at %d bytes", s.pos, total)
+	}
+	return nil
+}
+
+// checkEncoding refuses bytes that are not the content itself.
+func (s *stream) checkEncoding(resp *http.Response) error {
+	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return s.final("the content came encoded although identity was asked for")
+	}
+	return nil
+}
+
+// final returns a failure of the origin that another attempt can't mend.
+func (s *stream) final(format string, args ...any) error {
+	return fail("open", s.target.URL, fmt.Errorf("%w: %s", finalUpstream{}, fmt.Sprintf(format, args...)))
+}
+
+// finalUpstream is ErrUpstream and errFinal in one, with the text of the former.
+type finalUpstream struct{}
+
+// Error returns the text of ErrUpstream.
+func (finalUpstream) Error() string { return connectors.ErrUpstream.Error() }
+
+// Unwrap returns both.
+func (finalUpstream) Unwrap() []error { return []error{connectors.ErrUpstream, errFinal} }

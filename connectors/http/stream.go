@@ -1,0 +1,230 @@
+package httpconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/hypha-node/hypha-node/connectors"
+)
+
+// Target is a file at an origin.
+type Target struct {
+	URL      string      // absolute, http or https
+	Secret   http.Header // credentials and custom headers, for the URL's own origin
+	Operator bool        // on behalf of the operator
+	Size     int64       // bytes, when it is known beforehand; else -1. Another size is an error
+	// Digest says that a digest known beforehand will be checked by the
+	// reader: then a broken body may be resumed even without a validator.
+	Digest  bool
+	Explain Explain // nil: by status
+	// Check judges the first bytes (at most 64) of a content that is opened
+	// from its beginning; its error refuses the content. Nil: nothing to check.
+	Check func(head []byte) error
+}
+
+// headSize is how much of a content Target.Check sees: bytes.
+const headSize = 64
+
+// Open opens n bytes of a file from offset off, or all to the end when n < 0.
+// It returns when the first answer is there; the stream resumes by itself
+// (see the package comment) until ctx ends or it is closed. cond is the Meta of
+// an earlier Body: connectors.ErrNotModified says that it is still current.
+func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) (*connectors.Body, error) {
+	if off < 0 {
+		return nil, fail("open", t.URL, fmt.Errorf("%w: negative offset", connectors.ErrInvalid))
+	}
+	since := parseMeta(cond)
+	if since.Until > time.Now().Unix() {
+		return nil, connectors.ErrNotModified
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &stream{target: t, cancel: cancel, budget: c.budget(), start: off, pos: off, end: -1, total: t.Size}
+	if n >= 0 {
+		s.end = off + n
+	}
+	s.done = func() error { return context.Cause(ctx) }
+	s.spend = func(err error) error { return s.budget.spend(ctx, err) }
+	s.ask = func(since validator) (*segment, error) { return c.ask(ctx, s, since) }
+	seg, err := s.next(since)
+	if err == nil {
+		err = s.check()
+	}
+	if err != nil {
+		_ = s.Close() // returns nil
+		return nil, err
+	}
+	return &connectors.Body{
+		ReadCloser: s,
+		Size:       s.total,
+		ETag:       s.pinned.ETag,
+		SHA256:     digestOf(seg.header),
+		Meta:       s.pinned.meta(),
+		Unframed:   seg.unframed && s.target.Size < 0,
+	}, nil
+}
+
+// stream is the content from pos on, over as many answers as it takes.
+type stream struct {
+	target Target
+	cancel context.CancelFunc
+	done   func() error                            // why the stream's context has ended; nil if it has not
+	ask    func(since validator) (*segment, error) // one request for pos…end
+	spend  func(error) error                       // waits before the next attempt, or returns why not
+
+	mu     sync.Mutex // held by Read; Close ends a Read by cancel first
+	budget *budget
+	seg    *segment // the answer being read; nil between two
+	start  int64    // offset of the first byte
+	pos    int64    // offset of the next byte
+	end    int64    // where the stream ends; -1 while unknown
+	total  int64    // bytes of the whole content; -1 while unknown
+	pinned *validator
+	head   []byte // bytes before pos that were read ahead
+	failed error  // sticky
+}
+
+// check reads the first bytes ahead and lets the target judge them.
+func (s *stream) check() error {
+	if s.target.Check == nil || s.start != 0 {
+		return nil
+	}
+	head := make([]byte, headSize)
+	n, err := io.ReadFull(s, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	s.head = head[:n]
+	return s.target.Check(s.head)
+}
+
+// Read returns the next bytes, as large as the socket gives them.
+func (s *stream) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case s.failed != nil:
+			return 0, s.failed
+		case len(s.head) == 0 && s.end >= 0 && s.pos >= s.end:
+			return 0, io.EOF
+		case s.done() != nil:
+			s.failed = s.done()
+			continue
+		case len(s.head) > 0:
+			n := copy(p, s.head)
+			s.head = s.head[n:]
+			return n, nil
+		case len(p) == 0:
+			return 0, nil
+		}
+		if n := s.fill(p); n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// fill reads from the current answer, or asks for the next one. What goes wrong
+// is kept or mended.
+func (s *stream) fill(p []byte) int {
+	if s.seg == nil {
+		if _, err := s.next(validator{}); err != nil {
+			s.failed = err
+			return 0
+		}
+	}
+	if s.end >= 0 {
+		p = p[:min(int64(len(p)), s.end-s.pos)]
+	}
+	n, err := s.seg.read(p)
+	if n > 0 {
+		s.pos += int64(n)
+		s.budget.progress()
+	}
+	if err != nil {
+		s.finish(err)
+	}
+	return n
+}
+
+// finish ends the current answer: at its proper end, or for another try.
+func (s *stream) finish(err error) {
+	whole, moved := s.seg.whole, s.seg.moved
+	s.drop()
+	if errors.Is(err, errBeyond) {
+		s.failed = s.final("the content ends before offset %d", s.pos)
+		return
+	}
+	if err == io.EOF { //nolint:errorlint // segments return io.EOF itself
+		switch {
+		case s.end >= 0 && s.pos >= s.end:
+			return
+		case whole && s.total < 0:
+			s.end, s.total = s.pos, s.pos // the answer told no length: this is it
+			return
+		case moved && s.resumable():
+			return // a part shorter than asked for: the rest is asked for next
+		}
+		err = io.ErrUnexpectedEOF
+	}
+	broken := fail("read", s.target.URL, fmt.Errorf("%w: body broke at byte %d: %w", connectors.ErrUpstream, s.pos, err))
+	if !s.resumable() {
+		broken.Err = fmt.Errorf("%w; it can't be resumed, for the origin sent no strong validator", broken.Err)
+		s.failed = broken
+		return
+	}
+	if err := s.spend(broken); err != nil {
+		s.failed = err
+	}
+}
+
+// resumable tells whether the rest of the content can be asked for without
+// mixing two versions of it.
+func (s *stream) resumable() bool {
+	return s.pinned == nil || s.pinned.strong != "" || s.target.Digest || s.pos == s.start
+}
+
+// next asks for the content from pos on until there is an answer to read.
+func (s *stream) next(since validator) (*segment, error) {
+	for {
+		seg, err := s.ask(since)
+		if err == nil {
+			s.seg = seg
+			return seg, nil
+		}
+		if errors.Is(err, connectors.ErrNotModified) {
+			return nil, err
+		}
+		if err := s.spend(err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// drop closes the current answer. Its error says nothing that matters: the
+// bytes it gave are counted already.
+func (s *stream) drop() {
+	if s.seg != nil {
+		_ = s.seg.body.Close()
+		s.seg = nil
+	}
+}
+
+// Close ends the stream; a Read that waits returns.
+func (s *stream) Close() error {
+	s.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop()
+	if s.failed == nil {
+		s.failed = errClosed
+	}
+	return nil
+}
+
+// errClosed is what a Read after Close gives.
+var errClosed = errors.New("read of a closed body")

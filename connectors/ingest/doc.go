@@ -1,0 +1,28 @@
+// Package ingest takes what connectors offer into the store: one engine for
+// items of every kind of source.
+//
+// What happens to one item, in one flight that all who want the same share:
+//
+//  1. The store is asked for the item by what is known of it, strongest first:
+//     root, sha256, git sha1, pinned key. A hit costs no request.
+//  2. Else an item that names a root is copied from peers.
+//  3. Else the item is opened once, conditionally if its key was seen before;
+//     "not modified" is a hit as well.
+//  4. The body goes through dag.Import: leaves into the store and into the tee
+//     at once, digests beside them, in constant memory.
+//  5. Size and digests are compared with all that was announced. Only then are
+//     the file and its aliases recorded, durably, in one step.
+//
+// It knows nothing of HTTP, of hubs, of peers, or of work directories.
+//
+// Invariants:
+//
+//   - N concurrent fetches of one identity open the origin once. Who gives up
+//     hurts nobody else; the flight ends with the last who waits.
+//   - Content that does not match what was announced is recorded nowhere.
+//   - A tee is not written to after Fetch returned, and a tee that fails costs
+//     only its owner.
+//   - Content fetched with a credential is marked before it is stored, and given
+//     to others only after their own credential fetched it, or to those who name
+//     its root: nobody who has not seen the content can name that.
+package ingest

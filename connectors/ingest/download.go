@@ -1,0 +1,265 @@
+package ingest
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // git's object hash
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"log/slog"
+
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/dag"
+)
+
+// run is one flight: see the package comment.
+func (e *Engine) run(ctx context.Context, f *flight) (Fetched, error) {
+	got, ok, err := e.lookup(ctx, f.item)
+	if ok || err != nil {
+		return got, err
+	}
+	// Peers that hold the sha256 of an item are asked here, before its origin.
+	if f.item.Root.Defined() {
+		got, err = e.copyBlocks(ctx, f)
+	} else {
+		got, err = e.download(ctx, f)
+	}
+	if err := f.tee.failure(); err != nil {
+		e.cfg.Logger.WarnContext(ctx, "tee failed; the content is in the store only",
+			slog.String("url", f.item.URL), slog.Any("error", err))
+	}
+	if err == nil && got.From != FromStore && e.cfg.OnStored != nil {
+		e.cfg.OnStored(ctx, got.File, got.Private)
+	}
+	return got, err
+}
+
+// copyBlocks brings a root from peers.
+func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
+	it := f.item
+	if e.cfg.Blocks == nil {
+		return Fetched{}, &connectors.Error{
+			Op: "open", Source: it.Root.String(),
+			Err: fmt.Errorf("%w: not in the store, and there is no network to ask", connectors.ErrNotFound),
+		}
+	}
+	f.begin(FromPeer, it.Size)
+	want := expect(it)
+	o := dag.CopyOptions{
+		Timeout:  f.opts.Timeout,
+		Progress: f.advance,
+		Accept:   func(file dag.File) (map[string][]byte, error) { return nil, want.check(it, file, nil) },
+	}
+	if f.tee != nil {
+		o.Tee = f.tee
+	}
+	entry, err := e.cfg.Blocks.Fetch(ctx, it.Root, o)
+	if err != nil {
+		return Fetched{}, err
+	}
+	if entry.Type != dag.TypeFile {
+		return Fetched{}, &connectors.Error{Op: "open", Source: it.Root.String(), Err: fmt.Errorf("%w: %w: it is a %s", connectors.ErrInvalid, dag.ErrNotFile, entry.Type)}
+	}
+	file, err := e.cfg.Store.File(ctx, it.Root)
+	if err != nil {
+		return Fetched{}, err
+	}
+	got := Fetched{File: file, From: FromPeer, PeerBytes: f.now().Done, ETag: it.ETag, Verified: true}
+	if got.PeerBytes == 0 && file.Size > 0 {
+		got.From = FromStore // its blocks were here already
+	}
+	got.Private, err = Private(ctx, e.cfg.Store, file.Root)
+	return got, err
+}
+
+// download brings an item from its origin.
+func (e *Engine) download(ctx context.Context, f *flight) (Fetched, error) {
+	body, hit, err := e.open(ctx, f.item)
+	if err != nil || body == nil {
+		return hit, err
+	}
+	defer body.Close()
+	want, err := expect(f.item).with(f.item, body)
+	if err != nil {
+		return Fetched{}, err
+	}
+	if f.item.SHA256 == nil && body.SHA256 != nil {
+		if hit, ok, err := e.known(ctx, f.item, body); ok || err != nil {
+			return hit, err
+		}
+	}
+	return e.take(ctx, f, body, want)
+}
+
+// open opens an item, conditionally if its key stands for a file that is here.
+// It returns a body, or the file that the origin says has not changed.
+func (e *Engine) open(ctx context.Context, it connectors.Item) (*connectors.Body, Fetched, error) {
+	var cond []byte
+	var hit Fetched
+	if it.Key != "" && !it.Pinned {
+		got, m, ok, err := e.lookupMeta(ctx, it, it.Key)
+		if err != nil {
+			return nil, Fetched{}, err
+		}
+		if ok {
+			hit, cond = got, m
+		}
+	}
+	body, err := it.Open(ctx, 0, -1, cond)
+	if errors.Is(err, connectors.ErrNotModified) && len(cond) > 0 {
+		// It may have been collected meanwhile.
+		_, gone := e.cfg.Store.File(ctx, hit.File.Root)
+		if gone == nil || ignoreNotFound(gone) != nil {
+			return nil, hit, gone
+		}
+		body, err = it.Open(ctx, 0, -1, nil)
+	}
+	if errors.Is(err, connectors.ErrNotModified) {
+		err = &connectors.Error{Op: "open", Source: it.URL, Err: fmt.Errorf("%w: %w, though that was not asked", connectors.ErrUpstream, err)}
+	}
+	return body, Fetched{}, err
+}
+
+// known finds a file that is here under another name, by the digest that the
+// origin sent ahead of the content, and gives it this name as well.
+func (e *Engine) known(ctx context.Context, it connectors.Item, body *connectors.Body) (Fetched, bool, error) {
+	got, ok, err := e.lookupSHA256(ctx, it, *body.SHA256)
+	if !ok || err != nil {
+		return Fetched{}, false, err
+	}
+	if body.ETag != "" {
+		got.ETag = body.ETag
+	}
+	if it.Key == "" || len(body.Meta) == 0 {
+		return got, true, nil
+	}
+	m, err := e.metaOf(it, body, true)
+	if err != nil {
+		return Fetched{}, false, err
+	}
+	return got, true, e.cfg.Store.PutAlias(ctx, it.Key, blockstore.Alias{Root: got.File.Root, Meta: m})
+}
+
+// take reads a body into the store.
+func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, want expected) (Fetched, error) {
+	it := f.item
+	f.begin(FromOrigin, want.size)
+	in := &intake{r: body, size: want.size, source: it.URL}
+	var git hash.Hash
+	got := Fetched{From: FromOrigin, ETag: it.ETag, Verified: want.digest()}
+	if got.ETag == "" {
+		got.ETag = body.ETag
+	}
+	o := dag.ImportOptions{Size: max(want.size, 0), Progress: f.advance}
+	if f.tee != nil {
+		o.Tee = f.tee
+	}
+	if want.git != nil {
+		git = sha1.New() //nolint:gosec // git's object hash
+		fmt.Fprintf(git, "blob %d\x00", want.size)
+		o.Also = []io.Writer{git}
+	}
+	o.Accept = func(file dag.File) (map[string][]byte, error) {
+		if err := in.whole(); err != nil {
+			return nil, err
+		}
+		if err := want.check(it, file, git); err != nil {
+			return nil, err
+		}
+		s, aliases, err := e.enter(ctx, file.Root, it.Scope)
+		if err != nil {
+			return nil, err
+		}
+		got.Private = s.private()
+		return e.aliases(it, body, want, aliases)
+	}
+	var err error
+	got.File, err = dag.Import(ctx, e.cfg.Store, in, o)
+	if errors.Is(err, errBody) {
+		err = in.err
+	}
+	got.OriginBytes = in.n
+	return got, err
+}
+
+// aliases adds the names under which the content will be found again.
+func (e *Engine) aliases(it connectors.Item, body *connectors.Body, want expected, aliases map[string][]byte) (map[string][]byte, error) {
+	if aliases == nil {
+		aliases = make(map[string][]byte)
+	}
+	if want.git != nil {
+		aliases[gitKey(*want.git)] = nil
+	}
+	// A key is worth keeping if it never changes its meaning, or if the origin
+	// can be asked whether it did, and if the content is surely whole.
+	if it.Key == "" || !it.Pinned && len(body.Meta) == 0 || body.Unframed && !want.digest() && want.size < 0 {
+		return aliases, nil
+	}
+	m, err := e.metaOf(it, body, want.digest())
+	if err != nil {
+		return nil, err
+	}
+	aliases[it.Key] = m
+	return aliases, nil
+}
+
+// expected is what was announced of a content.
+type expected struct {
+	size   int64 // bytes; -1 if unknown
+	sha256 *[sha256.Size]byte
+	git    *[sha1.Size]byte
+}
+
+func expect(it connectors.Item) expected {
+	return expected{size: it.Size, sha256: it.SHA256, git: it.GitSHA1}
+}
+
+// digest tells whether content can be verified.
+func (x expected) digest() bool { return x.sha256 != nil || x.git != nil }
+
+// with adds what the origin said when it was opened; it must not contradict.
+func (x expected) with(it connectors.Item, body *connectors.Body) (expected, error) {
+	if body.Size >= 0 {
+		if x.size >= 0 && x.size != body.Size {
+			return x, mismatch(it, fmt.Sprintf("%d bytes", x.size), fmt.Sprintf("%d bytes", body.Size))
+		}
+		x.size = body.Size
+	}
+	if body.SHA256 != nil {
+		if x.sha256 != nil && *x.sha256 != *body.SHA256 {
+			return x, mismatch(it, sha256Key(*x.sha256), sha256Key(*body.SHA256))
+		}
+		x.sha256 = body.SHA256
+	}
+	if x.git != nil && x.size < 0 {
+		return x, &connectors.Error{Op: "open", Source: it.URL, Err: fmt.Errorf("%w: it states no size, which its git hash needs", connectors.ErrUpstream)}
+	}
+	return x, nil
+}
+
+// check compares a file with what was announced. git is nil or has seen the content.
+func (x expected) check(it connectors.Item, f dag.File, git hash.Hash) error {
+	if x.size >= 0 && x.size != f.Size {
+		return mismatch(it, fmt.Sprintf("%d bytes", x.size), fmt.Sprintf("%d bytes", f.Size))
+	}
+	if x.sha256 != nil && *x.sha256 != f.SHA256 {
+		return mismatch(it, sha256Key(*x.sha256), sha256Key(f.SHA256))
+	}
+	if x.git != nil && git != nil {
+		if sum := [sha1.Size]byte(git.Sum(nil)); sum != *x.git {
+			return mismatch(it, gitKey(*x.git), gitKey(sum))
+		}
+	}
+	return nil
+}
+
+func mismatch(it connectors.Item, want, got string) error {
+	source := it.URL
+	if source == "" && it.Root.Defined() {
+		source = it.Root.String()
+	}
+	return &connectors.Error{Op: "verify", Source: source, Err: fmt.Errorf("%w: expected %s, got %s", connectors.ErrMismatch, want, got)}
+}

@@ -1,0 +1,176 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/dag"
+)
+
+// ErrClosed says that the engine was closed.
+var ErrClosed = errors.New("ingest engine is closed")
+
+// BlockSource brings DAGs whose root is known; connectors/ipfs is one.
+type BlockSource interface {
+	// Fetch copies the whole DAG under root into the store, verified.
+	Fetch(ctx context.Context, root cid.Cid, o dag.CopyOptions) (dag.Entry, error)
+}
+
+// Config is what an Engine works with. Only Store is needed.
+type Config struct {
+	Store      blockstore.Store
+	Connectors connectors.Set // for Resolve
+	Blocks     BlockSource    // nil: roots that are not stored are not found
+	// OnStored is called once for every file that came from an origin or a
+	// peer, when it is durable. private says that it must not be announced. The
+	// flight waits for it, and ctx ends when nobody waits for the flight.
+	OnStored func(ctx context.Context, f dag.File, private bool)
+	Logger   *slog.Logger     // nil: silent
+	Now      func() time.Time // nil: time.Now
+}
+
+// Engine fetches items. It is safe for concurrent use.
+type Engine struct {
+	cfg Config
+
+	running sync.WaitGroup // flights
+	scoping sync.Mutex     // held while a record of scopes is changed
+
+	mu      sync.Mutex
+	flights map[string]*flight // by identity
+	serial  uint64             // of flights without identity
+	closed  bool
+}
+
+// New returns an engine. It starts nothing; Close it before the store.
+func New(cfg Config) *Engine {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Engine{cfg: cfg, flights: make(map[string]*flight)}
+}
+
+// Close cancels what is under way, whose callers get ErrClosed, and waits for it.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	for _, f := range e.flights {
+		f.cancel(ErrClosed)
+	}
+	e.mu.Unlock()
+	e.running.Wait()
+	return nil
+}
+
+// Resolve yields the items of a reference, on behalf of acc. It stops at the
+// first error; connectors.ErrUnsupported when no connector takes the reference.
+func (e *Engine) Resolve(ctx context.Context, ref connectors.Ref, acc connectors.Access) iter.Seq2[connectors.Item, error] {
+	c, err := e.cfg.Connectors.For(ref)
+	if err != nil {
+		return func(yield func(connectors.Item, error) bool) { yield(connectors.Item{}, err) }
+	}
+	return c.Items(ctx, ref, acc)
+}
+
+// Options say what to do with one item. The zero value stores and pins it.
+type Options struct {
+	// Tee also gets the content, at its offsets, in any order and from several
+	// goroutines, when it is downloaded for this call: Fetched.Teed tells.
+	Tee io.WriterAt
+	// Progress is called on the caller's goroutine, now and then.
+	Progress func(Progress)
+	Pin      string // name of the pin; "" is the default pin
+	NoPin    bool
+	// Timeout is how long peers may send nothing before the fetch of a root
+	// fails; 0 means the default of dag.Copy. Origins are watched by their
+	// connectors.
+	Timeout time.Duration
+	// Access is what the item was resolved with. A download that is known by
+	// its URL alone is not shared between the operator and jobs, since a job
+	// may be refused that address.
+	Access connectors.Access
+}
+
+// From says where content came from.
+type From string
+
+// Where content comes from.
+const (
+	FromOrigin From = "origin"
+	FromStore  From = "store"
+	FromPeer   From = "peer"
+)
+
+// Progress is how far a fetch is.
+type Progress struct {
+	Done  int64 // bytes
+	Total int64 // bytes, -1 while unknown
+	From  From  // "" while that is being found out
+}
+
+// Fetched is a file that is in the store, and how it got there.
+type Fetched struct {
+	File        dag.File
+	From        From
+	Teed        bool   // Options.Tee holds the whole content
+	Shared      bool   // another call's download brought it: its bytes count there
+	OriginBytes int64  // read from the origin
+	PeerBytes   int64  // of content got from peers
+	ETag        string // as the origin published it, "" if it did not
+	// Verified says that the content has a digest (or root) that the caller or
+	// the source named, not just a length.
+	Verified bool
+	// Private says that the content was fetched with a credential, and not yet
+	// without: it must not be announced.
+	Private bool
+}
+
+// Fetch brings the item's content into the store, unless it is there, and pins
+// it. Errors of sources are connectors', those of the store pass through; a
+// mismatch is connectors.ErrMismatch, of which nothing is recorded. When ctx
+// ends, Fetch returns at once; the download ends unless others wait for it.
+func (e *Engine) Fetch(ctx context.Context, it connectors.Item, o Options) (Fetched, error) {
+	got, err := e.fetch(ctx, it, o)
+	if err != nil {
+		return Fetched{}, fmt.Errorf("fetch %q: %w", it.Path, err)
+	}
+	return got, nil
+}
+
+func (e *Engine) fetch(ctx context.Context, it connectors.Item, o Options) (Fetched, error) {
+	if err := ctx.Err(); err != nil {
+		return Fetched{}, context.Cause(ctx)
+	}
+	if it.Open == nil && !it.Root.Defined() {
+		return Fetched{}, fmt.Errorf("%w: item has neither a root nor an origin", connectors.ErrInvalid)
+	}
+	for {
+		f, w, err := e.join(ctx, it, o)
+		if err != nil {
+			return Fetched{}, err
+		}
+		got, err := e.wait(ctx, f, w, o.Progress)
+		switch {
+		case err == nil && o.NoPin:
+			return got, nil
+		case err == nil:
+			return got, e.cfg.Store.Pin(ctx, blockstore.Pin{Root: got.File.Root, Name: o.Pin, Created: e.cfg.Now()})
+		case ctx.Err() != nil || !f.fellFor(err, it):
+			return Fetched{}, err
+		}
+		// Another source of the same content failed; ours is still untried.
+	}
+}

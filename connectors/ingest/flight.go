@@ -1,0 +1,198 @@
+package ingest
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"sync"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/connectors"
+)
+
+// errAbandoned cancels a flight that nobody waits for any more.
+var errAbandoned = errors.New("nobody waits for it any more")
+
+// flight is the one fetch of an identity that is under way.
+type flight struct {
+	key    string
+	item   connectors.Item // of the call that began it
+	opts   Options         // likewise
+	tee    *tee            // likewise; nil if it has none
+	cancel context.CancelCauseFunc
+
+	done chan struct{} // closed when got and err are set
+	got  Fetched
+	err  error
+
+	mu       sync.Mutex
+	progress Progress
+	watchers map[*watcher]struct{} // who waits
+}
+
+// watcher is one call that waits for a flight.
+type watcher struct {
+	leads bool          // the flight began with it
+	tick  chan struct{} // room for one: there is progress to report
+}
+
+// identity returns what two items have in common if one download serves both,
+// "" if nothing is known of the item.
+func identity(it connectors.Item, o Options) string {
+	var id string
+	switch {
+	case it.Root.Defined():
+		id = "cid:" + cid.NewCidV1(it.Root.Type(), it.Root.Hash()).String()
+	case it.SHA256 != nil:
+		id = sha256Key(*it.SHA256)
+	case it.GitSHA1 != nil:
+		id = gitKey(*it.GitSHA1)
+	case it.Key != "":
+		id = "key:" + strconv.FormatBool(o.Access.Operator) + ":" + it.Key
+	default:
+		return ""
+	}
+	return id + "\x00" + it.Scope
+}
+
+func sha256Key(sum [32]byte) string { return "sha256:" + hex.EncodeToString(sum[:]) }
+func gitKey(sum [20]byte) string    { return "gitsha1:" + hex.EncodeToString(sum[:]) }
+
+// join returns the flight for the item, a new one if there is none, and the
+// caller's place in it. The flight has the values of the first caller's ctx but
+// not its end.
+func (e *Engine) join(ctx context.Context, it connectors.Item, o Options) (*flight, *watcher, error) {
+	key := identity(it, o)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, nil, ErrClosed
+	}
+	w := &watcher{tick: make(chan struct{}, 1)}
+	if f := e.flights[key]; f != nil {
+		f.mu.Lock()
+		f.watchers[w] = struct{}{}
+		f.mu.Unlock()
+		return f, w, nil
+	}
+	if key == "" {
+		e.serial++
+		key = "#" + strconv.FormatUint(e.serial, 10)
+	}
+	w.leads = true
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	f := &flight{
+		key: key, item: it, opts: o, cancel: cancel, done: make(chan struct{}),
+		progress: Progress{Total: it.Size}, watchers: map[*watcher]struct{}{w: {}},
+	}
+	if o.Tee != nil {
+		f.tee = &tee{w: o.Tee}
+	}
+	e.flights[key] = f
+	e.running.Go(func() {
+		defer cancel(nil)
+		f.got, f.err = e.run(ctx, f)
+		if f.err != nil && ctx.Err() != nil {
+			f.err = context.Cause(ctx)
+		}
+		e.retire(f)
+		close(f.done)
+	})
+	return f, w, nil
+}
+
+// wait returns what the flight brings, unless ctx ends first.
+func (e *Engine) wait(ctx context.Context, f *flight, w *watcher, report func(Progress)) (Fetched, error) {
+	for {
+		select {
+		case <-w.tick:
+			if report != nil {
+				report(f.now())
+			}
+		case <-f.done:
+			got, whole := f.got, w.leads && f.tee.detach()
+			if f.err != nil {
+				return Fetched{}, f.err
+			}
+			got.Teed = whole && got.From != FromStore
+			got.Shared = !w.leads && got.From != FromStore
+			if report != nil {
+				report(Progress{Done: got.File.Size, Total: got.File.Size, From: got.From})
+			}
+			return got, nil
+		case <-ctx.Done():
+			if w.leads {
+				f.tee.detach()
+			}
+			e.leave(f, w)
+			return Fetched{}, context.Cause(ctx)
+		}
+	}
+}
+
+// leave takes a caller out of a flight; the last one ends it.
+func (e *Engine) leave(f *flight, w *watcher) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.watchers, w)
+	if len(f.watchers) > 0 {
+		return
+	}
+	f.cancel(errAbandoned)
+	// Who comes now must not join what is ending. Close still waits for it.
+	if e.flights[f.key] == f {
+		delete(e.flights, f.key)
+	}
+}
+
+// retire takes an ended flight off the list.
+func (e *Engine) retire(f *flight) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.flights[f.key] == f {
+		delete(e.flights, f.key)
+	}
+}
+
+// fellFor tells whether the flight failed for a reason of its own source, so
+// that an item of another source may still succeed.
+func (f *flight) fellFor(err error, it connectors.Item) bool {
+	var origin *connectors.Error
+	return errors.As(err, &origin) && (f.item.URL != it.URL || f.item.Key != it.Key)
+}
+
+// begin says where the content comes from and how much it is, -1 if unknown.
+func (f *flight) begin(from From, total int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.progress = Progress{Total: total, From: from}
+	f.tell()
+}
+
+// advance counts n bytes more.
+func (f *flight) advance(n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.progress.Done += n
+	f.tell()
+}
+
+// tell wakes all who wait; the caller holds the lock.
+func (f *flight) tell() {
+	for w := range f.watchers {
+		select {
+		case w.tick <- struct{}{}:
+		default: // has not looked at the last one yet
+		}
+	}
+}
+
+func (f *flight) now() Progress {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.progress
+}

@@ -1,0 +1,157 @@
+package ingest_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/hf"
+	httpconn "github.com/hypha-node/hypha-node/connectors/http"
+	"github.com/hypha-node/hypha-node/connectors/ingest"
+	"github.com/hypha-node/hypha-node/internal/hubtest"
+)
+
+// newHub starts a hub and returns an engine that fetches from it.
+func newHub(t *testing.T, s blockstore.Store, cfg hubtest.Config) (*hubtest.Hub, *ingest.Engine) {
+	t.Helper()
+	hub, err := hubtest.New(cfg)
+	must(t, err)
+	must(t, hub.Start())
+	client := httpconn.NewClient(httpconn.Config{Delay: time.Millisecond})
+	t.Cleanup(func() {
+		client.Close()
+		must(t, hub.Close())
+	})
+	conn := hf.New(hf.Config{Endpoint: hub.URL, Client: client})
+	return hub, newEngine(t, ingest.Config{Store: s, Connectors: connectors.Set{conn}})
+}
+
+// all fetches everything that a URI stands for, by path.
+func all(t *testing.T, e *ingest.Engine, uri, token string) (map[string]ingest.Fetched, error) {
+	t.Helper()
+	ref, err := connectors.ParseURI(uri)
+	must(t, err)
+	ref.Token = connectors.Secret(token)
+	got := make(map[string]ingest.Fetched)
+	for it, err := range e.Resolve(t.Context(), ref, connectors.Access{Operator: true}) {
+		if err != nil {
+			return got, err
+		}
+		if got[it.Path], err = e.Fetch(t.Context(), it, ingest.Options{}); err != nil {
+			return got, err
+		}
+	}
+	return got, nil
+}
+
+// files counts the requests for content.
+func files(hub *hubtest.Hub) (n int) {
+	for _, r := range hub.Requests() {
+		if r.CDN || strings.Contains(r.Path, "/resolve") {
+			n++
+		}
+	}
+	return n
+}
+
+func repo() map[string]hubtest.Content {
+	return map[string]hubtest.Content{
+		"model.safetensors": hubtest.Random(1, 3<<20+17),
+		"config.json":       hubtest.Bytes([]byte(`{"a":1}`)),
+		"empty":             hubtest.Bytes(nil),
+		"onnx/model.onnx":   hubtest.Random(2, 3000),
+	}
+}
+
+// TestHub holds that a repository's files are fetched once, whichever commit,
+// repository or kind they are asked for by.
+func TestHub(t *testing.T) {
+	eachStore(t, func(t *testing.T, s blockstore.Store) {
+		hub, e := newHub(t, s, hubtest.Config{Repos: []hubtest.Repo{
+			{ID: "owner/name", Files: repo()}, {ID: "other/copy", Files: repo()}, {Type: "dataset", ID: "owner/data", Files: repo()},
+		}})
+		first, err := all(t, e, "hf://owner/name", "")
+		must(t, err)
+		for path, content := range repo() {
+			sum, err := content.SHA256()
+			must(t, err)
+			got := first[path]
+			if got.From != ingest.FromOrigin || !got.Verified || got.Private || got.OriginBytes != content.Size() {
+				t.Errorf("%s: %+v", path, got)
+			}
+			if a, err := s.Alias(t.Context(), "sha256:"+sum); err != nil || a.Root != got.File.Root {
+				t.Errorf("%s: alias of sha256:%s = %v, %v", path, sum, a.Root, err)
+			}
+		}
+		hub.ResetRequests()
+		for _, uri := range []string{"hf://owner/name", "hf://owner/name@" + hub.Head("model/owner/name"), "hf://other/copy", "hf://datasets/owner/data"} {
+			again, err := all(t, e, uri, "")
+			must(t, err)
+			for path, got := range again {
+				if got.From != ingest.FromStore || got.File != first[path].File || !got.Verified {
+					t.Errorf("%s %s: %+v", uri, path, got)
+				}
+			}
+			if len(again) != len(first) {
+				t.Errorf("%s: %d files, want %d", uri, len(again), len(first))
+			}
+		}
+		if n := files(hub); n != 0 {
+			t.Errorf("%d requests for content that is here", n)
+		}
+	})
+}
+
+// TestHubCorrupt holds that content whose bytes change on the way is refused.
+func TestHubCorrupt(t *testing.T) {
+	for _, cdn := range []bool{true, false} {
+		s, content := blockstore.NewMemory(), hubtest.Bytes(random(1, 3<<20))
+		hub, e := newHub(t, s, hubtest.Config{Repos: []hubtest.Repo{{
+			ID: "owner/name", Files: map[string]hubtest.Content{"f": content}, LFS: func(string, int64) bool { return cdn },
+		}}})
+		hub.Plant(hubtest.Fault{CDN: cdn, Path: "/", Corrupt: true, At: 1_000_000})
+		uri := "hf://owner/name@" + hub.Head("model/owner/name") + "/f"
+		if _, err := all(t, e, uri, ""); !errors.Is(err, connectors.ErrMismatch) {
+			t.Errorf("CDN: %v: %v, want ErrMismatch", cdn, err)
+		}
+		checkNothing(t, s, random(1, 3<<20))
+		hub.ClearFaults()
+		_, err := all(t, e, uri, "")
+		must(t, err)
+	}
+}
+
+// TestHubPrivate holds that content that needs a token is marked, and that who
+// has none does not get it.
+func TestHubPrivate(t *testing.T) {
+	s := blockstore.NewMemory()
+	_, e := newHub(t, s, hubtest.Config{
+		Tokens: map[string]hubtest.User{"ta": {Name: "a"}, "tb": {Name: "b"}},
+		Repos: []hubtest.Repo{
+			{ID: "owner/gated", Gated: "manual", Readers: []string{"a"}, Files: repo()},
+			{ID: "owner/open", Files: map[string]hubtest.Content{"config.json": repo()["config.json"]}},
+		},
+	})
+	got, err := all(t, e, "hf://owner/gated", "ta")
+	must(t, err)
+	for path, f := range got {
+		if !f.Private {
+			t.Errorf("%s is not private", path)
+		}
+		checkPrivate(t, s, f.File, true)
+	}
+	for _, token := range []string{"", "tb"} {
+		if got, err := all(t, e, "hf://owner/gated", token); !errors.Is(err, connectors.ErrUnauthorized) {
+			t.Errorf("token %q: %+v, %v, want ErrUnauthorized", token, got, err)
+		}
+	}
+	open, err := all(t, e, "hf://owner/open", "")
+	must(t, err)
+	if f := open["config.json"]; f.Private || f.From != ingest.FromOrigin {
+		t.Errorf("%+v", f)
+	}
+	checkPrivate(t, s, got["model.safetensors"].File, true)
+}

@@ -1,0 +1,165 @@
+package ingest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/ingest"
+	"github.com/hypha-node/hypha-node/dag"
+)
+
+// peer is another node's store, asked block by block.
+type peer struct {
+	dst, src blockstore.Store
+	copies   atomic.Int64
+	hold     chan struct{} // nil: answers at once
+}
+
+func (p *peer) Fetch(ctx context.Context, root cid.Cid, o dag.CopyOptions) (dag.Entry, error) {
+	p.copies.Add(1)
+	return dag.Copy(ctx, p.dst, p, root, o)
+}
+
+func (p *peer) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error) {
+	out := make(chan blocks.Block)
+	go func() {
+		defer close(out)
+		for _, c := range cs {
+			if p.hold != nil {
+				select {
+				case <-p.hold:
+				case <-ctx.Done():
+					return
+				}
+			}
+			blk, err := p.src.Get(ctx, c)
+			if err != nil {
+				return
+			}
+			select {
+			case out <- blk:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out, nil
+}
+
+func TestRoot(t *testing.T) {
+	eachStore(t, func(t *testing.T, s blockstore.Store) {
+		p := &peer{dst: s, src: blockstore.NewMemory()}
+		var stored int
+		e := newEngine(t, ingest.Config{Store: s, Blocks: p, OnStored: func(_ context.Context, _ dag.File, private bool) {
+			if stored++; private {
+				t.Error("private")
+			}
+		}})
+		for i, n := range sizes() {
+			content, tee := random(byte(i), n), &memFile{}
+			f, err := dag.Import(t.Context(), p.src, bytes.NewReader(content), dag.ImportOptions{})
+			must(t, err)
+			it := connectors.Item{Path: "f", Size: -1, Root: f.Root}
+			got, err := e.Fetch(t.Context(), it, ingest.Options{Tee: tee})
+			must(t, err)
+			checkStored(t, s, got.File, content)
+			if got.File != f || got.From != ingest.FromPeer && n > 0 || got.PeerBytes != int64(n) || !got.Verified {
+				t.Errorf("%+v", got)
+			}
+			if n > 0 && (!got.Teed || !bytes.Equal(tee.b, content)) {
+				t.Errorf("tee has %d bytes, whole: %v", len(tee.b), got.Teed)
+			}
+			again, err := e.Fetch(t.Context(), it, ingest.Options{})
+			if err != nil || again.From != ingest.FromStore || again.PeerBytes != 0 || !again.Verified {
+				t.Errorf("%+v, %v", again, err)
+			}
+		}
+		if n := p.copies.Load(); n != int64(len(sizes())) {
+			t.Errorf("%d copies, want %d", n, len(sizes()))
+		}
+	})
+}
+
+// TestRootMismatch holds that a root whose content is not what else was said of
+// it is refused, whether it is stored or not.
+func TestRootMismatch(t *testing.T) {
+	s := blockstore.NewMemory()
+	p := &peer{dst: s, src: blockstore.NewMemory()}
+	e := newEngine(t, ingest.Config{Store: s, Blocks: p})
+	for _, n := range []int{1000, 3 << 20} {
+		content := random(1, n)
+		f, err := dag.Import(t.Context(), p.src, bytes.NewReader(content), dag.ImportOptions{})
+		must(t, err)
+		wrong := connectors.Item{Path: "f", Size: -1, Root: f.Root, SHA256: &[32]byte{1}}
+		for _, it := range []connectors.Item{wrong, with(wrong, func(it *connectors.Item) { it.SHA256, it.Size = nil, 1 })} {
+			if _, err := e.Fetch(t.Context(), it, ingest.Options{}); !errors.Is(err, connectors.ErrMismatch) {
+				t.Errorf("%v, want ErrMismatch", err)
+			}
+			if has, err := s.Has(t.Context(), f.Root); has || err != nil {
+				t.Errorf("Has = %v, %v, want false", has, err)
+			}
+		}
+		_, err = e.Fetch(t.Context(), with(wrong, func(it *connectors.Item) { it.SHA256 = &f.SHA256 }), ingest.Options{})
+		must(t, err)
+		if _, err := e.Fetch(t.Context(), wrong, ingest.Options{}); !errors.Is(err, connectors.ErrMismatch) {
+			t.Errorf("stored: %v, want ErrMismatch", err)
+		}
+	}
+}
+
+func TestRootRefused(t *testing.T) {
+	s, src := blockstore.NewMemory(), blockstore.NewMemory()
+	f, err := dag.Import(t.Context(), src, bytes.NewReader(random(1, 100)), dag.ImportOptions{})
+	must(t, err)
+	it := connectors.Item{Path: "f", Size: -1, Root: f.Root}
+	offline := newEngine(t, ingest.Config{Store: s})
+	if _, err := offline.Fetch(t.Context(), it, ingest.Options{}); !errors.Is(err, connectors.ErrNotFound) {
+		t.Errorf("without a network: %v, want ErrNotFound", err)
+	}
+	// An empty directory, as UnixFS has it.
+	dir, err := cid.Decode("bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354")
+	must(t, err)
+	blk, err := blocks.NewBlockWithCid([]byte{0x0a, 0x02, 0x08, 0x01}, dir)
+	must(t, err)
+	must(t, src.Put(t.Context(), blk))
+	e := newEngine(t, ingest.Config{Store: s, Blocks: &peer{dst: s, src: src}})
+	if _, err := e.Fetch(t.Context(), connectors.Item{Path: "d", Size: -1, Root: dir}, ingest.Options{}); !errors.Is(err, connectors.ErrInvalid) || !errors.Is(err, dag.ErrNotFile) {
+		t.Errorf("directory: %v, want ErrInvalid and ErrNotFile", err)
+	}
+}
+
+// TestRootAtOnce holds that callers of one root, as CIDv0 or CIDv1, share a copy.
+func TestRootAtOnce(t *testing.T) {
+	s, content := blockstore.NewMemory(), random(1, 3<<20)
+	p := &peer{dst: s, src: blockstore.NewMemory(), hold: make(chan struct{})}
+	f, err := dag.Import(t.Context(), p.src, bytes.NewReader(content), dag.ImportOptions{Profile: dag.V0_2015()})
+	must(t, err)
+	e := newEngine(t, ingest.Config{Store: s, Blocks: p})
+	var calls []*call
+	for i := range 8 {
+		root := f.Root
+		if i%2 == 0 {
+			root = cid.NewCidV1(cid.DagProtobuf, f.Root.Hash())
+		}
+		calls = append(calls, begin(t, e, connectors.Item{Path: "f", Size: -1, Root: root}))
+	}
+	until(t, "all wait", func() bool { n, _ := e.Waiting(); return n == 8 })
+	calls[0].cancel(errGaveUp)
+	close(p.hold)
+	for _, c := range calls[1:] {
+		<-c.done
+		must(t, c.err)
+		checkStored(t, s, c.got.File, content)
+	}
+	if n := p.copies.Load(); n != 1 {
+		t.Errorf("%d copies, want 1", n)
+	}
+}

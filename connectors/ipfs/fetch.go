@@ -1,0 +1,96 @@
+package ipfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hypha-node/hypha-node/bitswap"
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/dag"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+)
+
+// backstop is how many timeouts dag.Copy waits by itself: more than a session
+// ever does, which sees the bytes of blocks that are not complete yet.
+const backstop = 12
+
+// Fetch copies the whole DAG under root into the store, as dag.Copy does: what
+// the store has already is not asked for, and with all of it there no peer is
+// needed. Stall and Timeout of o default to the connector's. Peers that wait for
+// the content are served once it is complete.
+func (c *Connector) Fetch(ctx context.Context, root cid.Cid, o dag.CopyOptions) (dag.Entry, error) {
+	ctx, cancel := context.WithCancel(ctx) // ends the session
+	defer cancel()
+	if o.Stall <= 0 {
+		o.Stall = c.stall()
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = c.timeout()
+	}
+	src := &fetcher{c: c, session: c.session(ctx, bitswap.Watch{Stall: o.Stall, Timeout: o.Timeout})}
+	o.Timeout *= backstop
+	e, err := dag.Copy(ctx, c.store, src, root, o)
+	if err != nil {
+		return dag.Entry{}, c.explain("fetch", root.String(), src.why(err))
+	}
+	if c.ex != nil {
+		c.ex.Notify()
+	}
+	return e, nil
+}
+
+// session returns a function that makes one session at its first call, nil when
+// the connector is offline.
+func (c *Connector) session(ctx context.Context, w bitswap.Watch) func() *bitswap.Session {
+	return sync.OnceValue(func() *bitswap.Session {
+		if c.ex == nil {
+			return nil
+		}
+		return c.ex.WatchedSession(ctx, w)
+	})
+}
+
+// fetcher is the network as dag.Copy sees it.
+type fetcher struct {
+	c       *Connector
+	session func() *bitswap.Session
+}
+
+// GetBlocks asks peers for blocks; offline it fails.
+func (f *fetcher) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error) {
+	s := f.session()
+	if s == nil {
+		return nil, fmt.Errorf("block %s: %w", cs[0], connectors.ErrNotFound)
+	}
+	return s.GetBlocks(ctx, cs)
+}
+
+// why returns the reason for which the session gave up, if it did: dag.Copy only
+// sees that a block did not come.
+func (f *fetcher) why(err error) error {
+	if !ipld.IsNotFound(err) {
+		return err
+	}
+	if s := f.session(); s != nil && errors.Is(s.Err(), bitswap.ErrStalled) {
+		return stalled(s.Err())
+	}
+	return err
+}
+
+// stalled makes an error of bitswap one of dag, where nothing came in time.
+func stalled(err error) error {
+	if errors.Is(err, bitswap.ErrStalled) {
+		return fmt.Errorf("%w: %w", dag.ErrNoProgress, err)
+	}
+	return err
+}
+
+// missing tells whether an error is about content that nobody has.
+func missing(err error) bool {
+	return errors.Is(err, bitswap.ErrNoPeers) || errors.Is(err, dag.ErrNoProgress) ||
+		errors.Is(err, connectors.ErrNotFound) || ipld.IsNotFound(err)
+}

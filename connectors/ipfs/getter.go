@@ -1,0 +1,51 @@
+package ipfs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hypha-node/hypha-node/bitswap"
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/dag"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+)
+
+// Getter returns a source of single blocks for one operation, which ends with
+// ctx: the store first, then peers, whose blocks are put into the store. Once it
+// has given up on a block it gives up on all that the store does not have.
+func (c *Connector) Getter(ctx context.Context) dag.Getter {
+	return c.getter(ctx)
+}
+
+// getter makes what Getter returns.
+func (c *Connector) getter(ctx context.Context) *getter {
+	return &getter{c: c, session: c.session(ctx, bitswap.Watch{Stall: c.stall(), Timeout: c.timeout()})}
+}
+
+// getter is what Getter returns.
+type getter struct {
+	c       *Connector
+	session func() *bitswap.Session
+}
+
+// Get returns one block. Of several concurrent calls none fails for time while
+// any of them gets something.
+func (g *getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	blk, err := g.c.store.Get(ctx, c)
+	if err == nil || !ipld.IsNotFound(err) {
+		return blk, err
+	}
+	s := g.session()
+	if s == nil {
+		return nil, g.c.explain("get", c.String(), fmt.Errorf("block %s: %w", c, connectors.ErrNotFound))
+	}
+	if blk, err = s.Get(ctx, c); err != nil {
+		return nil, g.c.explain("get", c.String(), stalled(err))
+	}
+	if err := g.c.store.Put(ctx, blk); err != nil {
+		return nil, err
+	}
+	return blk, nil
+}
