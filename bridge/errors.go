@@ -1,0 +1,80 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+)
+
+// Errors of this package. Those of the connectors and of the store pass through.
+var (
+	// ErrInvalidPath says that a job may not use a path.
+	ErrInvalidPath = errors.New("invalid path")
+	// ErrClosed says that the job ends: what was running was cancelled.
+	ErrClosed = errors.New("job is shutting down")
+	// ErrTooMany says that a reference stands for more files than one request may bring.
+	ErrTooMany = errors.New("too many files")
+)
+
+// PathError says which path was refused and why. It is an ErrInvalidPath.
+type PathError struct {
+	Path string // as the request or the source gave it: print it with %q only
+	Err  error  // why
+}
+
+// Error returns "invalid path "…": why".
+func (e *PathError) Error() string {
+	return fmt.Sprintf("%v %q: %v", ErrInvalidPath, clip(e.Path), e.Err)
+}
+
+// Is makes every PathError an ErrInvalidPath.
+func (e *PathError) Is(target error) bool { return target == ErrInvalidPath }
+
+// Unwrap returns the reason.
+func (e *PathError) Unwrap() error { return e.Err }
+
+// FetchError says which file of a request failed. Files that were finished
+// before stay in the work directory.
+type FetchError struct {
+	Path      string   // of the file that failed, relative to the work directory; "" if none was known yet
+	Completed []Result // finished files in the order of the request, not nil
+	Err       error
+}
+
+// Error returns the cause's message, which names the file.
+func (e *FetchError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *FetchError) Unwrap() error { return e.Err }
+
+// clip shortens an outside name for a message.
+func clip(s string) string {
+	const most = 256 // bytes: enough to recognise the name
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}
+
+// pathError makes a PathError of a file system's refusal, unless the failure is
+// the machine's and not the path's.
+func pathError(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	machine := []error{
+		fs.ErrNotExist, fs.ErrPermission, fs.ErrClosed,
+		syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM,
+	}
+	for _, m := range machine {
+		if errors.Is(err, m) {
+			return err
+		}
+	}
+	if _, ok := errors.AsType[*PathError](err); ok {
+		return err
+	}
+	return &PathError{Path: name, Err: err}
+}

@@ -1,0 +1,106 @@
+package bridge
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/ingest"
+	"github.com/hypha-node/hypha-node/dag"
+	"github.com/hypha-node/hypha-node/internal/diskspace"
+)
+
+// materialize fetches one item and gives its file the final name.
+func (b *batch) materialize(ctx context.Context, it connectors.Item, name string) (r Result, err error) {
+	t := newTee(b.staging)
+	opts := ingest.Options{Pin: PinName(b.job.info.ID)}
+	if !b.job.shares && b.job.roomFor(it.Size) {
+		opts.Tee = t // a reflink is better: it takes no second copy's room
+	}
+	defer func() { err = errors.Join(err, t.discard()) }()
+	got, err := b.job.engine.Fetch(ctx, it, opts)
+	if err != nil {
+		return Result{}, err
+	}
+	if b.sum != nil && got.File.SHA256 != *b.sum {
+		return Result{}, mismatch(*b.sum, got.File.SHA256)
+	}
+	if err := b.place(ctx, t, got, name); err != nil {
+		return Result{}, err
+	}
+	etag := it.ETag
+	if got.ETag != "" {
+		etag = got.ETag
+	}
+	return Result{
+		Path:     name,
+		Size:     got.File.Size,
+		Checksum: checksum(got.File.SHA256),
+		CID:      got.File.Root.String(),
+		Metadata: Metadata{
+			Source:    it.Source,
+			Timestamp: b.job.now().UTC().Truncate(time.Second),
+			Revision:  it.Revision,
+			ETag:      etag,
+			Cached:    got.From == ingest.FromStore,
+			From:      string(got.From),
+		},
+	}, nil
+}
+
+// teeFree is the size, in bytes, from which the room is asked for first.
+const teeFree = 1 << 20
+
+// roomFor tells whether the disk can take a file of size bytes twice, in the
+// store and in the work directory. Where it can't, the store's copy goes first:
+// a second one beside it would make both fail, and what the store has got need
+// not be downloaded again. An unknown size has room.
+func (j *Job) roomFor(size int64) bool {
+	if size < teeFree {
+		return true
+	}
+	space, err := diskspace.Of(j.info.WorkDir)
+	return err != nil || space.Free/2 > size
+}
+
+// place gives the file its final name: the tee if it is whole, else a new copy
+// out of the store.
+func (b *batch) place(ctx context.Context, t *tee, got ingest.Fetched, name string) error {
+	size, err := t.finish()
+	if got.Teed && err == nil && size == got.File.Size {
+		return b.job.publish(b.staging, t.name, name, size)
+	}
+	copied := tempName()
+	if err := b.export(ctx, got.File, copied); err != nil {
+		return errors.Join(err, removeTemp(b.staging, copied))
+	}
+	if err := b.job.publish(b.staging, copied, name, got.File.Size); err != nil {
+		return errors.Join(err, removeTemp(b.staging, copied))
+	}
+	return nil
+}
+
+// export writes a stored file under a temporary name, verified.
+func (b *batch) export(ctx context.Context, f dag.File, tmp string) error {
+	w, err := dag.Export(ctx, b.job.store, f.Root, b.staging, tmp, dag.ExportOptions{FileMode: fileMode, DirMode: dirMode})
+	if err != nil {
+		return fmt.Errorf("materialize %s: %w", f.Root, err)
+	}
+	if w.Size != f.Size || (w.SHA256 != [sha256.Size]byte{} && w.SHA256 != f.SHA256) {
+		return fmt.Errorf("materialize %s: wrote %d bytes with %s, expected %d with %s: %w",
+			f.Root, w.Size, checksum(w.SHA256), f.Size, checksum(f.SHA256), connectors.ErrMismatch)
+	}
+	return nil
+}
+
+// removeTemp removes a temporary file that may or may not be there.
+func removeTemp(dir *os.Root, name string) error {
+	if err := dir.Remove(name); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}

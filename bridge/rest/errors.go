@@ -1,0 +1,153 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	ipld "github.com/ipfs/go-ipld-format"
+
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/bridge"
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/ingest"
+	"github.com/hypha-node/hypha-node/dag"
+)
+
+// Errors that arise in this package.
+var (
+	errRoute   = errors.New("no such route; GET /openapi.json lists them")
+	errMethod  = errors.New("the route does not take this method")
+	errMedia   = errors.New("the body must be application/json, not encoded")
+	errBody    = errors.New("the body is larger than 1 MiB")
+	errJSON    = errors.New("the body is no JSON")
+	errTimeout = errors.New("the body did not arrive in time")
+)
+
+// shapeError is JSON of the wrong shape.
+type shapeError struct {
+	field   string // "" for the body itself
+	problem string // "must be a string"
+}
+
+// Error returns "field problem".
+func (e *shapeError) Error() string {
+	if e.field == "" {
+		return "the body " + e.problem
+	}
+	return e.field + " " + e.problem
+}
+
+// class is what the API says of a family of errors.
+type class struct {
+	err    error
+	status int
+	code   string
+	hint   string // the next step, unless the error brings its own
+}
+
+// classes is the table of errors, most telling first: of several that match,
+// the first counts. Nothing else in the API chooses a status.
+func classes() []class {
+	return []class{
+		{errRoute, http.StatusNotFound, "not_found", ""},
+		{errMethod, http.StatusMethodNotAllowed, "method_not_allowed", ""},
+		{errMedia, http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json"},
+		{errBody, http.StatusRequestEntityTooLarge, "too_large", ""},
+		{errTimeout, http.StatusRequestTimeout, "timeout", ""},
+		{errJSON, http.StatusBadRequest, "invalid_json", ""},
+		{bridge.ErrClosed, http.StatusServiceUnavailable, "shutting_down", ""},
+		{ingest.ErrClosed, http.StatusServiceUnavailable, "shutting_down", ""},
+		{blockstore.ErrClosed, http.StatusServiceUnavailable, "shutting_down", ""},
+		{blockstore.ErrNoSpace, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc"},
+		{syscall.ENOSPC, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc"},
+		{syscall.EDQUOT, http.StatusInsufficientStorage, "no_space", "the quota of the node's user is used up"},
+		{bridge.ErrInvalidPath, http.StatusBadRequest, "invalid_path", ""},
+		{bridge.ErrTooMany, http.StatusUnprocessableEntity, "too_many_files", "name fewer files, or narrow the patterns"},
+		{connectors.ErrMismatch, http.StatusUnprocessableEntity, "checksum_mismatch", ""},
+		{connectors.ErrForbidden, http.StatusForbidden, "forbidden_address", "the operator can allow it: daemon --http-allow CIDR"},
+		{connectors.ErrUnauthorized, http.StatusForbidden, "gated", ""},
+		{connectors.ErrNotFound, http.StatusNotFound, "not_found", ""},
+		{connectors.ErrUnsupported, http.StatusBadRequest, "unsupported_reference", ""},
+		{connectors.ErrInvalid, http.StatusBadRequest, "invalid_request", ""},
+		{connectors.ErrUpstream, http.StatusBadGateway, "origin_error", ""},
+		{dag.ErrMalformed, http.StatusBadGateway, "origin_error", ""},
+		{dag.ErrNoProgress, http.StatusNotFound, "not_found", "connect to a peer that has the content"},
+		{context.DeadlineExceeded, http.StatusGatewayTimeout, "timeout", ""},
+	}
+}
+
+// classify returns the row for an error; one that no row knows is internal.
+func classify(err error) class {
+	if _, ok := errors.AsType[*shapeError](err); ok {
+		return class{err: err, status: http.StatusUnprocessableEntity, code: "invalid_request"}
+	}
+	for _, c := range classes() {
+		if errors.Is(err, c.err) {
+			return c
+		}
+	}
+	if ipld.IsNotFound(err) {
+		return class{err: err, status: http.StatusNotFound, code: "not_found"}
+	}
+	return class{err: err, status: http.StatusInternalServerError, code: "internal"}
+}
+
+// problem is the body of every refusal.
+type problem struct {
+	Error     string          `json:"error"`              // stable code, lower case with underscores
+	Detail    string          `json:"detail"`             // for people; at most 2 KiB
+	Hint      string          `json:"hint,omitempty"`     // the next step
+	Path      string          `json:"path,omitempty"`     // the file that failed, relative to the work directory
+	Completed []bridge.Result `json:"completed,omitzero"` // finished files, in order; not nil when a fetch failed on the way
+}
+
+// fail answers an error. A client that is gone gets nothing.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	// The server takes a body's deadline for the client's end, too.
+	if cause := context.Cause(r.Context()); cause != nil && !errors.Is(err, errTimeout) {
+		if !errors.Is(cause, bridge.ErrClosed) {
+			err = errors.Join(errGone, err)
+		} else if !errors.Is(err, bridge.ErrClosed) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+	}
+	if errors.Is(err, errGone) {
+		h.log.Debug("client gone", attrs(r, err)...)
+		return
+	}
+	c := classify(err)
+	if c.status == http.StatusInternalServerError {
+		h.log.Error("request failed", attrs(r, err)...)
+	}
+	p := problem{Error: c.code, Detail: clip(err.Error()), Hint: c.hint}
+	if ce, ok := errors.AsType[*connectors.Error](err); ok {
+		if ce.Hint != "" {
+			p.Hint = ce.Hint
+		}
+		if ce.RetryAfter > 0 {
+			// Whole seconds, rounded up: RFC 9110, section 10.2.3.
+			w.Header().Set("Retry-After", strconv.FormatInt(int64((ce.RetryAfter+time.Second-1)/time.Second), 10))
+		}
+	}
+	if fe, ok := errors.AsType[*bridge.FetchError](err); ok {
+		p.Path, p.Completed = fe.Path, fe.Completed
+	}
+	if err := h.reply(w, c.status, p); err != nil {
+		h.log.Debug("client gone", attrs(r, err)...)
+	}
+}
+
+// clip bounds a detail: it may quote what an origin sent.
+func clip(s string) string {
+	const most = 2 << 10 // bytes
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

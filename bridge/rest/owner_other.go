@@ -1,0 +1,8 @@
+//go:build !unix
+
+package rest
+
+import "io/fs"
+
+// ownedByUs can't tell here.
+func ownedByUs(fs.FileInfo) bool { return true }
