@@ -1,0 +1,216 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/ingest"
+	"github.com/hypha-node/hypha-node/dag"
+	"github.com/hypha-node/hypha-node/internal/safename"
+)
+
+// parallelFiles is how many files of one request are fetched at once: enough to
+// hide the latency of an origin, few enough for one client of it.
+const parallelFiles = 8
+
+// errStop ends a fetch whose failure is known already.
+var errStop = errors.New("stopped")
+
+// fetch gets the files that references stand for, into the store and, if asked
+// to, into a directory. After a failure no further file is begun; those that
+// are under way are finished.
+func (s *Server) fetch(ctx context.Context, r FetchRequest, out *stream[Fetched]) error {
+	refs, err := r.parse()
+	if err != nil {
+		return err
+	}
+	f := &fetching{server: s, req: r, out: out}
+	if r.Output != "" && !r.DryRun {
+		if err := os.MkdirAll(r.Output, perm(r.DirMode, 0o700)); err != nil {
+			return err
+		}
+		if f.dir, err = os.OpenRoot(r.Output); err != nil {
+			return err
+		}
+		defer f.dir.Close() // nothing is written through the handle itself
+	}
+	defer s.Store.Hold()() // until it is pinned and written
+	var group errgroup.Group
+	group.SetLimit(parallelFiles)
+	err = f.each(ctx, refs, func(it connectors.Item) error {
+		if f.failed.Load() {
+			return errStop
+		}
+		group.Go(func() error {
+			err := f.item(ctx, it)
+			if err != nil {
+				f.failed.Store(true)
+			}
+			return err
+		})
+		return nil
+	})
+	if werr := group.Wait(); werr != nil {
+		return werr
+	}
+	return err
+}
+
+// parse reads the references of a request.
+func (r FetchRequest) parse() ([]connectors.Ref, error) {
+	if len(r.Refs) == 0 {
+		return nil, invalid("no references")
+	}
+	if r.Output != "" && !filepath.IsAbs(r.Output) {
+		return nil, invalid("output %q is not an absolute path", r.Output)
+	}
+	for _, p := range append(append([]string{}, r.Include...), r.Exclude...) {
+		if _, err := path.Match(p, ""); err != nil {
+			return nil, invalid("pattern %q: %v", p, err)
+		}
+	}
+	refs := make([]connectors.Ref, len(r.Refs))
+	for i, raw := range r.Refs {
+		if err := json.Unmarshal(raw, &refs[i]); err != nil {
+			return nil, fmt.Errorf("refs[%d]: %w", i, err)
+		}
+	}
+	return refs, nil
+}
+
+// operator says on whose behalf: the owner of the repository, who may have the
+// node talk to any address.
+func operator() connectors.Access { return connectors.Access{Operator: true} }
+
+// fetching is one request under way.
+type fetching struct {
+	server *Server
+	req    FetchRequest
+	out    *stream[Fetched]
+	dir    *os.Root // of the output; nil: into the store only
+	failed atomic.Bool
+}
+
+// each calls do for every wanted item of the references, in order.
+func (f *fetching) each(ctx context.Context, refs []connectors.Ref, do func(connectors.Item) error) error {
+	wanted := 0
+	for _, ref := range refs {
+		for it, err := range f.server.Engine.Resolve(ctx, ref, operator()) {
+			if err != nil {
+				return err
+			}
+			if !f.wants(it.Path) {
+				continue
+			}
+			wanted++
+			if err := do(it); err != nil {
+				return err
+			}
+		}
+	}
+	if wanted == 0 {
+		return fmt.Errorf("no file matches: %w", connectors.ErrNotFound)
+	}
+	return nil
+}
+
+// wants tells whether the request's patterns take a path.
+func (f *fetching) wants(name string) bool {
+	if len(f.req.Include) > 0 && !matchAny(f.req.Include, name) {
+		return false
+	}
+	return !matchAny(f.req.Exclude, name)
+}
+
+// matchAny tells whether one of the patterns takes a path. A pattern without a
+// slash is compared with the last segment.
+func matchAny(patterns []string, name string) bool {
+	for _, p := range patterns {
+		for _, candidate := range []string{name, path.Base(name)} {
+			// The pattern was checked by parse.
+			if ok, err := path.Match(p, candidate); err == nil && ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// item fetches one item and reports it.
+func (f *fetching) item(ctx context.Context, it connectors.Item) error {
+	if err := safename.Path(it.Path); err != nil {
+		return err
+	}
+	got := Fetched{Path: it.Path, Size: it.Size, CID: cidText(it.Root), Source: it.URL, Revision: it.Revision}
+	if it.SHA256 != nil {
+		got.SHA256 = digest(it.SHA256)
+	}
+	if f.req.DryRun {
+		return f.out.item(got)
+	}
+	res, output, err := f.get(ctx, it)
+	if err != nil {
+		return err
+	}
+	f.out.finished(it.Path)
+	got.Size, got.CID, got.SHA256 = res.File.Size, cidText(res.File.Root), digest(&res.File.SHA256)
+	got.From, got.Output = string(res.From), output
+	return f.out.item(got)
+}
+
+// place begins the output file of an item; nil when something has its name.
+func (f *fetching) place(it connectors.Item) (*tee, error) {
+	if parent := path.Dir(it.Path); parent != "." {
+		if err := f.dir.MkdirAll(parent, perm(f.req.DirMode, 0o700)); err != nil {
+			return nil, err
+		}
+	}
+	return newTee(f.dir, it.Path, perm(f.req.Mode, 0o600))
+}
+
+// get brings one item into the store and, if there is an output, into a file
+// there, whose path it returns.
+func (f *fetching) get(ctx context.Context, it connectors.Item) (ingest.Fetched, string, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	o := ingest.Options{Pin: f.req.PinName, NoPin: f.req.NoPin, Timeout: timeout(f.req.TimeoutMS), Access: operator(), Progress: func(p ingest.Progress) {
+		f.out.progress(Progress{Path: it.Path, Done: p.Done, Total: max(p.Total, 0), From: string(p.From)})
+	}}
+	if f.dir == nil {
+		got, err := f.server.Engine.Fetch(ctx, it, o)
+		return got, "", err
+	}
+	t, err := f.place(it)
+	if err != nil {
+		return ingest.Fetched{}, "", err
+	}
+	if t != nil {
+		defer t.drop()
+		t.failed = cancel
+		o.Tee = t
+	}
+	got, err := f.server.Engine.Fetch(ctx, it, o)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return got, "", err
+	}
+	output := filepath.Join(f.dir.Name(), filepath.FromSlash(it.Path))
+	if t != nil && got.Teed {
+		return got, output, t.commit()
+	}
+	_, err = dag.Export(ctx, f.server.Store, got.File.Root, f.dir, it.Path, dag.ExportOptions{
+		FileMode: perm(f.req.Mode, 0o600), DirMode: perm(f.req.DirMode, 0o700), Force: f.req.Force,
+	})
+	return got, output, err
+}

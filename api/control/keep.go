@@ -1,0 +1,82 @@
+package control
+
+import (
+	"context"
+
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/dag"
+)
+
+// pins streams all pins.
+func (s *Server) pins(ctx context.Context, _ none, out *stream[Pin]) error {
+	for p, err := range s.Store.Pins(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := out.item(wirePin(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wirePin returns the wire form of a pin.
+func wirePin(p blockstore.Pin) Pin {
+	return Pin{CID: p.Root.String(), Name: p.Name, Created: p.Created.UTC()}
+}
+
+// pin keeps a DAG. What is missing of it is fetched first, so that a pin never
+// promises what is not here.
+func (s *Server) pin(ctx context.Context, r PinRequest) (Pin, error) {
+	defer s.Store.Hold()() // until it is pinned
+	root, err := s.whole(ctx, r.Path, r.TimeoutMS)
+	if err != nil {
+		return Pin{}, err
+	}
+	p := blockstore.Pin{Root: root, Name: r.Name}
+	if err := s.Store.Pin(ctx, p); err != nil {
+		return Pin{}, err
+	}
+	s.announce(ctx, root)
+	return Pin{CID: root.String(), Name: r.Name}, nil
+}
+
+// unpin removes one pin. What it kept is dropped by the next collection.
+func (s *Server) unpin(ctx context.Context, r PinRequest) (Pin, error) {
+	root, err := resolve(ctx, s.Store, r.Path)
+	if err != nil {
+		return Pin{}, err
+	}
+	return Pin{CID: root.String(), Name: r.Name}, s.Store.Unpin(ctx, root, r.Name)
+}
+
+// collect drops what no pin reaches.
+func (s *Server) collect(ctx context.Context, _ none) (Collected, error) {
+	c, err := s.Store.Collect(ctx, dag.Links)
+	return Collected{Blocks: c.Blocks, Files: c.Files, Bytes: c.Bytes}, err
+}
+
+// verify hashes everything again and streams what is damaged, which is dropped.
+func (s *Server) verify(ctx context.Context, _ none, out *stream[Finding]) error {
+	o := blockstore.VerifyOptions{Progress: func(done, total int64) {
+		out.progress(Progress{Path: "verify", Done: done, Total: total})
+	}}
+	for f, err := range s.Store.Verify(ctx, o) {
+		if err != nil {
+			return err
+		}
+		if err := out.item(Finding{CID: cidText(f.CID), Segment: f.Segment, Offset: f.Offset, Problem: f.Problem}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// usage counts what the repository holds.
+func (s *Server) usage(ctx context.Context, _ none) (Usage, error) {
+	st, err := s.Store.Stat(ctx)
+	return Usage{
+		Repo: s.Repo, Blocks: st.Blocks, Files: st.Files, Pins: st.Pins, Segments: int64(st.Segments),
+		Bytes: st.Bytes, DiskBytes: st.DiskBytes, FreeBytes: st.FreeBytes,
+	}, err
+}

@@ -1,0 +1,51 @@
+package node
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+
+	"github.com/hypha-node/hypha-node/bridge/rest"
+	"github.com/hypha-node/hypha-node/connectors/hf"
+)
+
+// Config says what node to open. Repo has no default.
+type Config struct {
+	Repo    string // absolute path of the repository; made if it is missing
+	Holder  string // who has the repository open, for others to read: "daemon" or a command's name
+	Version string // of the program
+
+	Offline   bool     // take part in no network
+	Listen    []string // multiaddrs; nil: bitswap.DefaultListen
+	Bootstrap []string // multiaddrs with /p2p/, dialled to enter the DHT; none by default
+	Peers     []string // multiaddrs with /p2p/ that a connection is kept to
+
+	HTTPAllow []netip.Prefix // private networks that jobs may reach
+	HF        hf.Config      // endpoint and token; its Client is made by Open
+
+	Reserve    int64  // free bytes that the store leaves on the disk; 0: its default, negative: none
+	RuntimeDir string // short absolute path for sockets that don't fit below Repo; "": nowhere
+
+	Logger *slog.Logger // nil: silent
+}
+
+// socketName is the control socket's name.
+const socketName = "api.sock"
+
+// SocketPath returns where the control socket of a repository is: in the
+// repository or, if that path is longer than the system allows, in a directory
+// below runtimeDir whose name derives from the repository's path.
+func SocketPath(repo, runtimeDir string) string {
+	path := filepath.Join(repo, socketName)
+	if rest.CheckSocketPath(path) == nil || runtimeDir == "" {
+		return path
+	}
+	real, err := filepath.EvalSymlinks(repo)
+	if err != nil {
+		real = repo // not made yet: its own path then
+	}
+	sum := sha256.Sum256([]byte(real))
+	return filepath.Join(runtimeDir, "hypha-"+hex.EncodeToString(sum[:8]), socketName)
+}

@@ -1,0 +1,199 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/hypha-node/hypha-node/api/control"
+	"github.com/hypha-node/hypha-node/bitswap"
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/hf"
+	httpconn "github.com/hypha-node/hypha-node/connectors/http"
+	"github.com/hypha-node/hypha-node/connectors/ingest"
+	"github.com/hypha-node/hypha-node/connectors/ipfs"
+	"github.com/hypha-node/hypha-node/dag"
+	"github.com/hypha-node/hypha-node/jobs"
+)
+
+// Node is an open repository with everything that works on it.
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	store    *blockstore.Disk
+	exchange *bitswap.Exchange // nil: offline
+	jobs     *jobs.Supervisor
+	records  *listing // of the jobs
+	control  *control.Server
+	closers  []func() error // in the order of opening
+}
+
+// Open opens the repository and wires the node; see the package comment. The
+// caller must call Close. An error for a repository that another process has
+// open wraps blockstore.ErrInUse.
+func Open(ctx context.Context, c Config) (_ *Node, err error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{cfg: c, log: c.Logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+
+	n.store, err = blockstore.Open(ctx, c.Repo, blockstore.Options{Holder: c.Holder, Reserve: c.Reserve, Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
+	n.onClose(n.store.Close)
+
+	var network control.Network // nil, not an interface that holds nil, when offline
+	if !c.Offline {
+		if n.exchange, err = n.openExchange(ctx); err != nil {
+			return nil, err
+		}
+		n.onClose(n.exchange.Close)
+		network = n.exchange
+	}
+
+	client := httpconn.New(httpconn.Config{
+		Allow: c.HTTPAllow, Exempt: endpoints(c.HF.Endpoint), UserAgent: "hypha-node/" + c.Version, Logger: c.Logger,
+	})
+	n.onClose(func() error { client.Close(); return nil })
+	c.HF.Client = client.Client()
+	blocks := ipfs.New(n.store, n.exchange)
+	engine := ingest.New(ingest.Config{
+		Store:      n.store,
+		Connectors: connectors.Set{client, hf.New(c.HF), blocks},
+		Blocks:     blocks,
+		OnStored:   n.announce,
+		Logger:     c.Logger,
+	})
+	n.onClose(engine.Close)
+
+	n.records = newListing(n.store.Records("jobs"))
+	n.jobs, err = jobs.Open(ctx, jobs.Config{
+		Dir: filepath.Join(c.Repo, "jobs"), RuntimeDir: c.RuntimeDir,
+		Records: n.records, Engine: engine, Store: n.store, Logger: c.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.onClose(n.jobs.Close)
+
+	n.control = control.NewServer(control.Config{
+		Repo: c.Repo, Version: c.Version, Store: n.store, Engine: engine, Blocks: blocks,
+		Jobs: n.jobs, Network: network, PeerID: n.peerID, Logger: c.Logger,
+	})
+	return n, nil
+}
+
+// onClose has Close call f before everything that was opened earlier.
+func (n *Node) onClose(f func() error) { n.closers = append(n.closers, f) }
+
+// Close ends the node, newest part first. It may be called again.
+func (n *Node) Close() error {
+	var errs []error
+	for _, f := range slices.Backward(n.closers) {
+		errs = append(errs, f())
+	}
+	n.closers = nil
+	return errors.Join(errs...)
+}
+
+// Handler returns the node's own API.
+func (n *Node) Handler() http.Handler { return n.control }
+
+// openExchange makes the host and what runs on it.
+func (n *Node) openExchange(ctx context.Context) (*bitswap.Exchange, error) {
+	key, err := bitswap.LoadIdentity(n.cfg.Repo)
+	if err != nil {
+		return nil, err
+	}
+	return bitswap.New(ctx, bitswap.Config{
+		Identity: key, Listen: n.cfg.Listen, Bootstrap: n.cfg.Bootstrap, Peers: n.cfg.Peers,
+		Datastore: n.store.Datastore("net"), Store: n.store, Roots: n.roots,
+		Version: n.cfg.Version, Logger: n.log,
+	})
+}
+
+// peerID returns the identity without a network.
+func (n *Node) peerID() (string, error) {
+	key, err := bitswap.LoadIdentity(n.cfg.Repo)
+	if err != nil {
+		return "", err
+	}
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		return "", fmt.Errorf("identity: %w", err)
+	}
+	return id.String(), nil
+}
+
+// roots yields what is announced: pinned roots that anybody may have.
+func (n *Node) roots(ctx context.Context) iter.Seq2[cid.Cid, error] {
+	return func(yield func(cid.Cid, error) bool) {
+		for p, err := range n.store.Pins(ctx) {
+			private := false
+			if err == nil {
+				private, err = ingest.Private(ctx, n.store, p.Root)
+			}
+			if private {
+				continue
+			}
+			if !yield(p.Root, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// announce tells the network of a file that has been fetched, unless it is
+// private. What fails is done again by the next announcement cycle.
+func (n *Node) announce(ctx context.Context, f dag.File, private bool) {
+	if n.exchange == nil {
+		return
+	}
+	n.exchange.Notify()
+	if private {
+		return
+	}
+	if err := n.exchange.Provide(ctx, f.Root); err != nil && ctx.Err() == nil {
+		n.log.Warn("announce", slog.String("cid", f.Root.String()), slog.Any("error", err))
+	}
+}
+
+// endpoints returns the "host:port" of what the operator has set: jobs may
+// reach it wherever it is.
+func endpoints(urls ...string) []string {
+	var hosts []string
+	for _, raw := range urls {
+		u, err := url.Parse(raw)
+		if err != nil || u.Host == "" {
+			continue
+		}
+		port := u.Port()
+		switch {
+		case port != "":
+		case u.Scheme == "http":
+			port = "80"
+		default:
+			port = "443"
+		}
+		hosts = append(hosts, strings.ToLower(net.JoinHostPort(u.Hostname(), port)))
+	}
+	return hosts
+}
