@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/hypha-node/hypha-node/api/control"
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors/hf"
+	"github.com/hypha-node/hypha-node/node"
+)
+
+// app is what commands run with.
+type app struct {
+	cli                   cli
+	stdin, stdout, stderr *os.File
+	out                   *output
+	log                   *slog.Logger
+	verb                  string // names this process to others that want the repository
+	quiet                 bool   // no bars
+	file                  fileConfig
+}
+
+// setUp prepares what every command needs, from flags, environment and the
+// configuration file, in this order of precedence.
+func (a *app) setUp(parsed *kong.Context) error {
+	a.verb, _, _ = strings.Cut(parsed.Command(), " ")
+	a.out = newOutput(a.stdout, a.cli.JSON)
+	repo, err := repoPath(a.cli.Repo)
+	if err != nil {
+		return err
+	}
+	a.cli.Repo = repo
+	if a.file, err = readConfig(a.configPath()); err != nil && a.verb != "config" {
+		return err
+	}
+	return a.setUpLog()
+}
+
+// repoPath returns the absolute path of the repository.
+func repoPath(given string) (string, error) {
+	if given == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", &failure{code: exitUsage, err: err, hint: "name a repository: --repo DIR or HYPHA_REPO"}
+		}
+		return filepath.Join(home, ".hypha"), nil
+	}
+	return filepath.Abs(kong.ExpandPath(given))
+}
+
+// configPath returns where the configuration file is.
+func (a *app) configPath() string { return filepath.Join(a.cli.Repo, "config.toml") }
+
+// nodeConfig returns the configuration of a node of this process.
+func (a *app) nodeConfig() (node.Config, error) {
+	s, err := a.settings()
+	if err != nil {
+		return node.Config{}, err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "" // then there is no token file
+	}
+	hub := hf.ConfigFromEnv(os.LookupEnv, home)
+	if hub.Endpoint == "" {
+		hub.Endpoint = s.HFEndpoint
+	}
+	return node.Config{
+		Repo: a.cli.Repo, Holder: a.verb, Version: Version, Offline: true,
+		HF: hub, HTTPAllow: s.httpAllow, Reserve: s.reserve, RuntimeDir: runtimeDir(), Logger: a.log,
+	}, nil
+}
+
+// runtimeDir returns a short directory for sockets whose own path is too long.
+func runtimeDir() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && len(dir) < 40 {
+		return dir
+	}
+	return "/tmp"
+}
+
+// withNode calls do with a client of the daemon or, without one, of a node that
+// is opened for the time of the call and takes part in no network.
+func (a *app) withNode(ctx context.Context, do func(*control.Client) error) error {
+	c, end, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(c), end())
+}
+
+// Waiting for a repository that another command has open.
+const (
+	patience = time.Minute
+	sayAfter = time.Second // until the user is told what is waited for
+	lookAt   = 50 * time.Millisecond
+)
+
+// open returns a client and what ends it. While another process has the
+// repository it waits: for a daemon that does not listen yet, or a command that
+// ends.
+func (a *app) open(ctx context.Context) (*control.Client, func() error, error) {
+	begin, said := time.Now(), false
+	look := time.NewTicker(lookAt)
+	defer look.Stop()
+	for {
+		if c := a.daemon(ctx); c != nil {
+			return c, func() error { c.Close(); return nil }, nil
+		}
+		n, err := a.openNode(ctx)
+		if err == nil {
+			a.log.Debug("node opened")
+			return control.NewLocal(n.Handler()), n.Close, nil
+		}
+		waited := time.Since(begin)
+		if !errors.Is(err, blockstore.ErrInUse) || waited > patience {
+			return nil, nil, err
+		}
+		if waited > sayAfter && !said {
+			said = true
+			fmt.Fprintf(a.stderr, "waiting: %s\n", escapeLines(err.Error()))
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		}
+	}
+}
+
+// daemon returns a client of the daemon, nil if none answers.
+func (a *app) daemon(ctx context.Context) *control.Client {
+	path := node.SocketPath(a.cli.Repo, runtimeDir())
+	if _, err := os.Lstat(path); err != nil {
+		return nil
+	}
+	c := control.NewClient(path)
+	if err := c.Ping(ctx); err != nil {
+		c.Close()
+		return nil
+	}
+	return c
+}
+
+// openNode opens an offline node in this process.
+func (a *app) openNode(ctx context.Context) (*node.Node, error) {
+	cfg, err := a.nodeConfig()
+	if err != nil {
+		return nil, err
+	}
+	return node.Open(ctx, cfg)
+}
+
+// needDaemon calls do with a client of the daemon.
+func (a *app) needDaemon(ctx context.Context, why string, do func(*control.Client) error) error {
+	c := a.daemon(ctx)
+	if c == nil {
+		return &failure{code: exitNoDaemon, err: fmt.Errorf("%s: %w", why, control.ErrNoDaemon), hint: "start `hypha-node daemon`"}
+	}
+	defer c.Close()
+	return do(c)
+}

@@ -1,0 +1,43 @@
+package main
+
+import "time"
+
+// cli is the command line: flags and commands in the order of the help.
+type cli struct {
+	Repo     string `placeholder:"DIR" env:"HYPHA_REPO" help:"Repository, the program's only state. Default: ~/.hypha"`
+	JSON     bool   `name:"json" help:"Print JSON: one document, or one a line."`
+	LogLevel string `placeholder:"LEVEL" env:"HYPHA_LOG_LEVEL" help:"What to log to standard error: debug, info, warn or error. Default: warn"`
+	Reserve  string `placeholder:"SIZE" env:"HYPHA_RESERVE" help:"Free space to leave on the disk, 0 for none. Default: 1GiB or 2 % of the disk, the larger"`
+
+	Fetch fetchCmd `cmd:"" group:"content" help:"Get files from hf://, https://, ipfs:// into the store, and into a directory."`
+	Add   addCmd   `cmd:"" group:"content" help:"Store files and directories; print their CIDs."`
+	Cat   catCmd   `cmd:"" group:"content" help:"Print a file, or a part of it."`
+	Get   getCmd   `cmd:"" group:"content" help:"Write a file or directory to disk."`
+	Ls    lsCmd    `cmd:"" group:"content" help:"List a directory."`
+	Stat  statCmd  `cmd:"" group:"content" help:"Describe a file or directory."`
+	Block blockCmd `cmd:"" group:"content" help:"Single blocks."`
+
+	Daemon  daemonCmd  `cmd:"" group:"node" help:"Run the node: take part in the network, serve jobs and commands."`
+	ID      idCmd      `cmd:"" name:"id" group:"node" help:"Print the node's peer id and addresses."`
+	Peers   peersCmd   `cmd:"" group:"node" help:"List the connected peers."`
+	Connect connectCmd `cmd:"" group:"node" help:"Connect to a peer."`
+
+	Job jobCmd `cmd:"" group:"job" help:"Jobs: a work directory and a bridge socket each."`
+
+	Pin    pinCmd    `cmd:"" group:"keep" help:"Keep content from being collected."`
+	GC     gcCmd     `cmd:"" name:"gc" group:"keep" help:"Give the space of what is not pinned back to the disk."`
+	Verify verifyCmd `cmd:"" group:"keep" help:"Hash everything again; drop and report what is damaged."`
+	Du     duCmd     `cmd:"" group:"keep" help:"Count what the repository holds."`
+
+	Config     configCmd     `cmd:"" group:"other" help:"Show and change settings."`
+	Version    versionCmd    `cmd:"" group:"other" help:"Print the version."`
+	Completion completionCmd `cmd:"" group:"other" help:"Print a completion script for a shell."`
+}
+
+// network is what commands share that may ask peers.
+type network struct {
+	Timeout time.Duration `default:"30s" placeholder:"TIME" help:"Give up after this long without progress."`
+}
+
+// ms returns the timeout as the API has it: milliseconds.
+func (n network) ms() int64 { return max(n.Timeout.Milliseconds(), 1) }

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/api/control"
+	"github.com/hypha-node/hypha-node/internal/humanize"
+)
+
+// fetchCmd is `fetch`.
+type fetchCmd struct {
+	Refs    []string `arg:"" name:"ref" help:"hf://owner/name[@rev][/path], https://…, ipfs://CID[/path], or a reference as JSON."`
+	Output  string   `short:"o" placeholder:"DIR" help:"Write the files into this directory, too."`
+	Include []string `placeholder:"PATTERN" sep:"none" help:"Only files that match, as in '*.safetensors'."`
+	Exclude []string `placeholder:"PATTERN" sep:"none" help:"No files that match."`
+	DryRun  bool     `help:"Only say what would be fetched."`
+	Force   bool     `short:"f" help:"Replace files in DIR that have different content."`
+	Pin     bool     `default:"true" negatable:"" help:"Keep what is fetched from being collected. Default; --no-pin or --pin=false does not."`
+	Quiet   bool     `short:"q" help:"Print CIDs only."`
+	network
+}
+
+// Run fetches.
+func (c *fetchCmd) Run(ctx context.Context, a *app) error {
+	a.quiet = c.Quiet
+	req := control.FetchRequest{
+		Include: c.Include, Exclude: c.Exclude, DryRun: c.DryRun, Force: c.Force, NoPin: !c.Pin, TimeoutMS: c.ms(),
+		Mode: uint32(fileMode()), DirMode: uint32(dirMode()),
+	}
+	for _, text := range c.Refs {
+		ref, err := reference(text)
+		if err != nil {
+			return err
+		}
+		req.Refs = append(req.Refs, ref)
+	}
+	var err error
+	if c.Output != "" {
+		if req.Output, err = filepath.Abs(c.Output); err != nil {
+			return err
+		}
+	}
+	return a.withNode(ctx, func(cl *control.Client) error {
+		return each(a, cl.Fetch(ctx, req), func(f control.Fetched) error { return c.show(a, f) })
+	})
+}
+
+// show prints one file.
+func (c *fetchCmd) show(a *app, f control.Fetched) error {
+	if c.Quiet && !a.cli.JSON {
+		return a.out.line("%s", f.CID)
+	}
+	text := []string{humanize.Escape(f.Path), humanize.Bytes(f.Size)}
+	if f.CID != "" {
+		text = append(text, f.CID)
+	}
+	if f.SHA256 != "" {
+		text = append(text, "sha256:"+f.SHA256)
+	}
+	if f.From != "" {
+		text = append(text, "from "+f.From)
+	}
+	return a.out.print(f, "%s", strings.Join(text, "  "))
+}
+
+// reference returns the JSON of a reference of the command line: a URI, a CID,
+// or JSON as it is.
+func reference(text string) (json.RawMessage, error) {
+	if strings.HasPrefix(strings.TrimSpace(text), "{") {
+		if !json.Valid([]byte(text)) {
+			return nil, &failure{code: exitUsage, err: fmt.Errorf("reference %s is no valid JSON", humanize.Escape(text))}
+		}
+		return json.RawMessage(text), nil
+	}
+	root, _, _ := strings.Cut(strings.TrimPrefix(text, "/ipfs/"), "/")
+	if _, err := cid.Decode(root); err == nil {
+		text = "ipfs://" + strings.TrimPrefix(text, "/ipfs/")
+	}
+	if !strings.Contains(text, "://") {
+		return nil, &failure{
+			code: exitUsage, err: fmt.Errorf("reference %q is no URI", text),
+			hint: fmt.Sprintf("did you mean hf://%s? `hypha-node add` stores local files", humanize.Escape(text)),
+		}
+	}
+	return json.Marshal(text)
+}

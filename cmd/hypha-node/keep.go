@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hypha-node/hypha-node/api/control"
+	"github.com/hypha-node/hypha-node/internal/humanize"
+	"github.com/hypha-node/hypha-node/node"
+)
+
+// pinCmd is `pin`.
+type pinCmd struct {
+	Add pinAddCmd `cmd:"" help:"Keep content, getting what is missing of it."`
+	Rm  pinRmCmd  `cmd:"" help:"Remove a pin."`
+	Ls  pinLsCmd  `cmd:"" help:"List all pins."`
+}
+
+// pinAddCmd is `pin add`.
+type pinAddCmd struct {
+	Path string `arg:"" name:"cid" help:"CID[/path]."`
+	Name string `placeholder:"TEXT" help:"Name of the pin. Content may have several."`
+	network
+}
+
+// Run pins.
+func (c *pinAddCmd) Run(ctx context.Context, a *app) error {
+	return a.withNode(ctx, func(cl *control.Client) error {
+		p, err := cl.Pin(ctx, control.PinRequest{Path: c.Path, Name: c.Name, TimeoutMS: c.ms()})
+		if err != nil {
+			return err
+		}
+		return a.out.print(p, "pinned %s", p.CID)
+	})
+}
+
+// pinRmCmd is `pin rm`.
+type pinRmCmd struct {
+	Path string `arg:"" name:"cid" help:"CID[/path]."`
+	Name string `placeholder:"TEXT" help:"Name of the pin."`
+}
+
+// Run unpins.
+func (c *pinRmCmd) Run(ctx context.Context, a *app) error {
+	return a.withNode(ctx, func(cl *control.Client) error {
+		p, err := cl.Unpin(ctx, control.PinRequest{Path: c.Path, Name: c.Name})
+		if err != nil {
+			return err
+		}
+		return a.out.print(p, "unpinned %s", p.CID)
+	})
+}
+
+// pinLsCmd is `pin ls`.
+type pinLsCmd struct{}
+
+// Run lists the pins.
+func (*pinLsCmd) Run(ctx context.Context, a *app) error {
+	return a.withNode(ctx, func(cl *control.Client) error {
+		return each(a, cl.Pins(ctx), func(p control.Pin) error { return a.out.print(p, "%s  %s", p.CID, pinText(p)) })
+	})
+}
+
+// pinText returns when and as what something was pinned.
+func pinText(p control.Pin) string {
+	text := p.Created.Local().Format(time.DateTime)
+	if p.Name != "" {
+		text += "  " + humanize.Escape(p.Name)
+	}
+	return text
+}
+
+// gcCmd is `gc`.
+type gcCmd struct{}
+
+// Run collects.
+func (*gcCmd) Run(ctx context.Context, a *app) error {
+	return a.withNode(ctx, func(cl *control.Client) error {
+		r, err := cl.Collect(ctx)
+		if err != nil {
+			return err
+		}
+		return a.out.print(r, "removed %d blocks of %d files, %s free again", r.Blocks, r.Files, humanize.Bytes(r.Bytes))
+	})
+}
+
+// duCmd is `du`.
+type duCmd struct{}
+
+// Run counts.
+func (*duCmd) Run(ctx context.Context, a *app) error {
+	return a.withNode(ctx, func(cl *control.Client) error {
+		u, err := cl.Usage(ctx)
+		if err != nil {
+			return err
+		}
+		if a.cli.JSON {
+			return a.out.print(u, "")
+		}
+		return a.out.table([][2]string{
+			{"repository", humanize.Escape(u.Repo)},
+			{"files", fmt.Sprint(u.Files)},
+			{"blocks", fmt.Sprint(u.Blocks)},
+			{"pins", fmt.Sprint(u.Pins)},
+			{"segments", fmt.Sprint(u.Segments)},
+			{"content", humanize.Bytes(u.Bytes)},
+			{"on disk", humanize.Bytes(u.DiskBytes)},
+			{"free", humanize.Bytes(u.FreeBytes)},
+		})
+	})
+}
+
+// verifyCmd is `verify`.
+type verifyCmd struct {
+	Rebuild bool `help:"Make the index anew from the segments. No daemon may run."`
+}
+
+// Run verifies. Damage is exit code 1: it was dropped, and what is fetched again
+// is good again.
+func (c *verifyCmd) Run(ctx context.Context, a *app) error {
+	if c.Rebuild {
+		return a.rebuild(ctx)
+	}
+	var bad int
+	err := a.withNode(ctx, func(cl *control.Client) error {
+		return each(a, cl.Verify(ctx), func(f control.Finding) error {
+			bad++
+			return a.out.print(f, "%s  %s at %d: %s", f.CID, humanize.Escape(f.Segment), f.Offset, humanize.Escape(f.Problem))
+		})
+	})
+	switch {
+	case err != nil:
+		return err
+	case bad > 0:
+		return &failure{
+			code: exitFailed, err: fmt.Errorf("%d damaged blocks were dropped", bad),
+			hint: "fetch or add the content again, or `hypha-node pin add` what was pinned",
+		}
+	case a.cli.JSON:
+		return nil
+	}
+	return a.out.line("everything is as it should be")
+}
+
+// rebuild makes the index anew and says what was found, and what only the index
+// knew.
+func (a *app) rebuild(ctx context.Context) error {
+	cfg, err := a.nodeConfig()
+	if err != nil {
+		return err
+	}
+	r, err := node.Rebuild(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if a.cli.JSON {
+		return a.out.print(r, "")
+	}
+	for _, f := range r.Damaged {
+		if err := a.out.line("damaged: %s  %s at %d: %s", f.CID, humanize.Escape(f.Segment), f.Offset, humanize.Escape(f.Problem)); err != nil {
+			return err
+		}
+	}
+	for _, text := range r.Lost {
+		if err := a.out.line("lost: %s", humanize.Escape(text)); err != nil {
+			return err
+		}
+	}
+	return a.out.line("found %d files, %d blocks, %d aliases in %d segments; all files are pinned", r.Files, r.Blocks, r.Aliases, r.Segments)
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hypha-node/hypha-node/api/control"
+	"github.com/hypha-node/hypha-node/internal/humanize"
+	"github.com/hypha-node/hypha-node/node"
+)
+
+// daemonCmd is `daemon`.
+type daemonCmd struct {
+	Listen    []string `placeholder:"MULTIADDR" env:"HYPHA_LISTEN" help:"Listen here for peers; repeatable. Default: TCP and QUIC on port 4101 of all interfaces."`
+	Bootstrap []string `placeholder:"MULTIADDR" env:"HYPHA_BOOTSTRAP" help:"Enter the network through this peer; repeatable. Default: nobody."`
+	Peer      []string `placeholder:"MULTIADDR" env:"HYPHA_PEERS" help:"Keep a connection to this peer; repeatable."`
+	HTTPAllow []string `name:"http-allow" placeholder:"CIDR" env:"HYPHA_HTTP_ALLOW" help:"Let jobs fetch from this private network; repeatable."`
+	Offline   bool     `help:"Serve commands and jobs, take part in no network."`
+}
+
+// Run runs the daemon until a signal ends it.
+func (c *daemonCmd) Run(ctx context.Context, a *app) error {
+	cfg, err := a.nodeConfig()
+	if err != nil {
+		return err
+	}
+	s, err := a.settings()
+	if err != nil {
+		return err
+	}
+	cfg.Offline, cfg.Listen, cfg.Bootstrap, cfg.Peers = c.Offline, s.Listen, s.Bootstrap, s.Peers
+	n, err := node.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return a.serve(ctx, n, func(id control.Identity) error {
+		if !id.Online {
+			return a.out.print(id, "daemon ready: offline")
+		}
+		return a.out.print(id, "daemon ready: peer %s, listening on %s", id.PeerID, addresses(id))
+	})
+}
+
+// addresses returns the addresses of a node for people.
+func addresses(id control.Identity) string {
+	if len(id.Addresses) == 0 {
+		return "no address"
+	}
+	return strings.Join(id.Addresses, " ")
+}
+
+// idCmd is `id`.
+type idCmd struct {
+	Online bool `help:"Fail if the node takes part in no network now."`
+}
+
+// Run prints who the node is.
+func (c *idCmd) Run(ctx context.Context, a *app) error {
+	show := func(cl *control.Client) error {
+		id, err := cl.ID(ctx)
+		if err != nil {
+			return err
+		}
+		if c.Online && !id.Online {
+			return &failure{code: exitNoDaemon, err: fmt.Errorf("the daemon takes part in no network"), hint: "start it without --offline"}
+		}
+		if a.cli.JSON {
+			return a.out.print(id, "")
+		}
+		rows := [][2]string{{"peer id", id.PeerID}, {"version", id.Version}, {"repository", humanize.Escape(id.Repo)}}
+		for _, addr := range id.Addresses {
+			rows = append(rows, [2]string{"address", addr})
+		}
+		return a.out.table(rows)
+	}
+	if c.Online {
+		return a.needDaemon(ctx, "id --online", show)
+	}
+	return a.withNode(ctx, show)
+}
+
+// peersCmd is `peers`.
+type peersCmd struct{}
+
+// Run lists the connected peers.
+func (*peersCmd) Run(ctx context.Context, a *app) error {
+	return a.needDaemon(ctx, "peers", func(cl *control.Client) error {
+		peers, err := cl.Peers(ctx)
+		if err != nil {
+			return err
+		}
+		for _, p := range peers {
+			latency := ""
+			if p.LatencyMS > 0 {
+				latency = fmt.Sprintf("  %d ms", p.LatencyMS)
+			}
+			if err := a.out.print(p, "%s  %-3s  %s%s  %s", p.PeerID, p.Direction, p.Address, latency, humanize.Escape(p.Agent)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// connectCmd is `connect`.
+type connectCmd struct {
+	Address string `arg:"" help:"Multiaddr that ends in /p2p/<peer id>, as \u0060id\u0060 of the other node prints it."`
+}
+
+// Run connects.
+func (c *connectCmd) Run(ctx context.Context, a *app) error {
+	return a.needDaemon(ctx, "connect", func(cl *control.Client) error {
+		r, err := cl.Connect(ctx, control.ConnectRequest{Address: c.Address})
+		if err != nil {
+			return err
+		}
+		return a.out.print(r, "connected to %s", r.PeerID)
+	})
+}

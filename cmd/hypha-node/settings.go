@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/hypha-node/hypha-node/internal/humanize"
+)
+
+// fileConfig is the configuration file, config.toml in the repository. Every
+// key is optional.
+type fileConfig struct {
+	Listen     []string `toml:"listen,omitempty" json:"listen,omitempty"`           // multiaddrs
+	Bootstrap  []string `toml:"bootstrap,omitempty" json:"bootstrap,omitempty"`     // multiaddrs with /p2p/
+	Peers      []string `toml:"peers,omitempty" json:"peers,omitempty"`             // multiaddrs with /p2p/
+	HTTPAllow  []string `toml:"http_allow,omitempty" json:"http_allow,omitempty"`   // CIDRs
+	HFEndpoint string   `toml:"hf_endpoint,omitempty" json:"hf_endpoint,omitempty"` // URL
+	LogLevel   string   `toml:"log_level,omitempty" json:"log_level,omitempty"`
+	Reserve    string   `toml:"reserve,omitempty" json:"reserve,omitempty"` // size
+}
+
+// configKeys returns the keys of the file.
+func configKeys() []string {
+	return []string{"bootstrap", "hf_endpoint", "http_allow", "listen", "log_level", "peers", "reserve"}
+}
+
+// readConfig reads a configuration file; one that is absent is empty.
+func readConfig(path string) (fileConfig, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fileConfig{}, nil
+	}
+	if err != nil {
+		return fileConfig{}, err
+	}
+	c, err := parseConfig(text)
+	if err != nil {
+		f := &failure{code: exitUsage, err: fmt.Errorf("%s: %w", path, err), hint: "keys are " + strings.Join(configKeys(), ", ")}
+		return c, f
+	}
+	return c, nil
+}
+
+// parseConfig reads the text of a configuration file. Unknown keys and values
+// that can't be used are errors: a setting that is ignored is a trap.
+func parseConfig(text []byte) (fileConfig, error) {
+	var c fileConfig
+	meta, err := toml.NewDecoder(bytes.NewReader(text)).Decode(&c)
+	if err != nil {
+		if pe, ok := errors.AsType[toml.ParseError](err); ok {
+			return c, fmt.Errorf("line %d: %s", pe.Position.Line, pe.Message)
+		}
+		return c, err
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return c, fmt.Errorf("unknown key %q", unknown[0].String())
+	}
+	_, err = settings{fileConfig: c}.check()
+	return c, err
+}
+
+// settings are the effective values: flags and environment over the file over
+// the defaults.
+type settings struct {
+	fileConfig
+	reserve   int64 // as blockstore has it: 0 default, negative none
+	httpAllow []netip.Prefix
+}
+
+// check parses what has a form of its own.
+func (s settings) check() (settings, error) {
+	s.httpAllow = nil
+	for _, text := range s.HTTPAllow {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, aerr := netip.ParseAddr(text)
+			if aerr != nil {
+				return s, fmt.Errorf("http_allow: %q is no CIDR, as in 10.0.0.0/8", text)
+			}
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		s.httpAllow = append(s.httpAllow, p.Masked())
+	}
+	if s.Reserve != "" {
+		n, err := humanize.ParseBytes(s.Reserve)
+		if err != nil {
+			return s, fmt.Errorf("reserve: %w", err)
+		}
+		if s.reserve = n; n == 0 {
+			s.reserve = -1
+		}
+	}
+	if s.LogLevel != "" && !slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel) {
+		return s, fmt.Errorf("log_level: %q is none of debug, info, warn, error", s.LogLevel)
+	}
+	return s, nil
+}
+
+// settings returns the effective settings.
+func (a *app) settings() (settings, error) {
+	s := settings{fileConfig: a.file}
+	over := func(into *string, flag string) {
+		if flag != "" {
+			*into = flag
+		}
+	}
+	overList := func(into *[]string, flag []string) {
+		if flag != nil {
+			*into = flag
+		}
+	}
+	over(&s.LogLevel, a.cli.LogLevel)
+	over(&s.Reserve, a.cli.Reserve)
+	d := a.cli.Daemon
+	overList(&s.Listen, d.Listen)
+	overList(&s.Bootstrap, d.Bootstrap)
+	overList(&s.Peers, d.Peer)
+	overList(&s.HTTPAllow, d.HTTPAllow)
+	s, err := s.check()
+	if err != nil {
+		return s, &failure{code: exitUsage, err: err}
+	}
+	return s, nil
+}
