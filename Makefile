@@ -1,0 +1,16 @@
+# One line a target; .ci/ holds what needs more than a line. ARGS is passed on.
+.PHONY: build install test race lint fuzz interop bench sim demo release vuln cover clean
+build:   ; CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+install: ; CGO_ENABLED=0 go install -trimpath ./cmd/hypha-node
+test:    ; go test $(ARGS) ./...
+race:    ; CGO_ENABLED=1 go test -race $(ARGS) $(or $(PKGS),./...)
+lint:    ; golangci-lint run ./...
+fuzz:    ; .ci/fuzz $(or $(FUZZTIME),20s)
+interop: ; go test -count=1 -timeout=40m $(ARGS) ./testground/interop -size=2147483648
+bench:   build ; go run ./testground/bench -binary bin/hypha-node $(ARGS)
+sim:     ; go test -count=1 $(ARGS) ./testground/sim/...
+demo:    build ; go run ./testground/demo -binary bin/hypha-node
+release: ; .ci/release dist
+vuln:    ; go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+cover:   ; go test -coverprofile=cover.out ./... && go tool cover -func=cover.out | tail -n 1
+clean:   ; rm -rf bin dist cover.out
