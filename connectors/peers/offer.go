@@ -1,0 +1,90 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hypha-node/hypha-node/blockstore"
+)
+
+// Offer is what a sender says of one file before its bytes move.
+type Offer struct {
+	// Transfer names the delivery of one file to one peer, the same at each
+	// retry: what was delivered is never delivered twice. 1 to 64 of [A-Za-z0-9._-].
+	Transfer string
+	Job      string // the job id that sender and receiver share
+	Channel  string // of the job; "" is the default one
+	Task     string // the sender's own job on its node, so that it never gets its own file back
+	Name     string // base name as the sender has it; hostile
+	Seq      int64  // number of the send call within the sender's job, from 0
+	File     blockstore.File
+	// Others are the peers that get the same file at the same time, in one order
+	// for all of them, the receiver among them: text of peer ids.
+	Others []string
+	// Secret is the job's, "" if it has none. It does not travel: the offer
+	// carries a MAC of itself and of both peers' ids under it.
+	Secret string
+}
+
+// Receiver takes what peers offer. It is safe for concurrent use.
+type Receiver interface {
+	// Offered judges an offer from an authenticated peer. proven tells whether
+	// the offer was made by somebody who knows a secret. A *Refusal is answered
+	// to the sender; any other error as the code "internal". When the transfer
+	// was delivered before, it returns ErrDelivered.
+	Offered(ctx context.Context, from string, o Offer, proven func(secret string) bool) (Delivery, error)
+}
+
+// Delivery is an accepted offer. Exactly one of its methods is called, once.
+type Delivery interface {
+	// Keep is called when the file is stored durably, in the order in which the
+	// sender sent its files. When it returns nil the sender is told so: the file
+	// must be safe from a crash by then.
+	Keep(ctx context.Context) error
+	// Drop is called when the transfer failed: nothing was kept.
+	Drop(err error)
+}
+
+// ErrDelivered says that a transfer was delivered before; the sender is told
+// that it is delivered.
+var ErrDelivered = errors.New("transfer was delivered before")
+
+// Codes of a Refusal. They travel and are stable.
+const (
+	CodeNotInJob  = "not_in_job"        // no job here has that id, channel, list or secret: all the same to a stranger
+	CodeBusy      = "busy"              // try again after RetryAfter
+	CodeQuota     = "quota_exceeded"    // the job's inbox is full
+	CodeNoSpace   = "no_space"          // the node's disk is full
+	CodeMismatch  = "checksum_mismatch" // the content is not what the offer says
+	CodeInvalid   = "invalid_request"   // the offer can't be
+	CodeInternal  = "internal"          // the receiver failed
+	CodeCancelled = "cancelled"         // the receiver's job ended the transfer
+)
+
+// Refusal is a receiver's no.
+type Refusal struct {
+	Code       string
+	Detail     string
+	RetryAfter time.Duration // of CodeBusy; 0: none
+}
+
+// Error returns "code: detail".
+func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s", r.Code, r.Detail) }
+
+// SendOptions say how one offer is made. The zero value is ready to use.
+type SendOptions struct {
+	// Turn is called when the receiver has the bytes and before it keeps them:
+	// it waits until the sender's earlier files for this peer have been kept or
+	// have failed. nil does not wait.
+	Turn func(ctx context.Context) error
+	// Progress gets the bytes that went to the peer from here since its last call.
+	Progress func(n int64)
+}
+
+// Receipt says how a file reached a peer.
+type Receipt struct {
+	Moved     int64 // bytes of content that this node uploaded to the peer
+	Delivered bool  // false: the peer had taken it before
+}
