@@ -70,9 +70,20 @@ type ReceiveRequest struct {
 	Strategy Strategy // All, or One: end after one
 	OutDir   string   // "": "incoming"
 	Since    *int64   // replay items with a greater sequence first; nil: none
+
+	// Until ends the wait: at that moment, also when it is in the past, the
+	// sequence ends without an error if nothing is queued. What is queued or
+	// being transferred by then is still given. Zero: wait until ctx ends.
+	Until time.Time
+	// Ready, if not nil, is called once when the request was found right and
+	// waits in line; it is not called when the first thing yielded is an error.
+	Ready func()
 }
 
-// Received is one file of the inbox, in the work directory.
+// Received is one file of the inbox, in the work directory. It is acknowledged
+// when the loop body that got it has returned, by break too, unless ctx has
+// ended by then: a caller that could not pass it on cancels ctx first, and the
+// item goes back to its place in the inbox.
 type Received struct {
 	Path     string `json:"path"`
 	Size     int64  `json:"size"`
