@@ -15,6 +15,17 @@ var (
 	ErrClosed = errors.New("job is shutting down")
 	// ErrTooMany says that a reference stands for more files than one request may bring.
 	ErrTooMany = errors.New("too many files")
+	// ErrNotFound says that there is no such file to send or put, or no such transfer.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict says that a file changed while it was read, or that a request
+	// contradicts an earlier one with the same key.
+	ErrConflict = errors.New("conflict")
+	// ErrQuota says that one of the job's Limits is reached.
+	ErrQuota = errors.New("quota exceeded")
+	// ErrBusy says that too much is under way; asking again later is right.
+	ErrBusy = errors.New("busy")
+	// ErrOffline says that the node has no network.
+	ErrOffline = errors.New("node is offline")
 )
 
 // PathError says which path was refused and why. It is an ErrInvalidPath.
@@ -47,6 +58,18 @@ func (e *FetchError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *FetchError) Unwrap() error { return e.Err }
+
+// SendError says that some peers did not get a file.
+type SendError struct {
+	Results []Delivered // of every peer, in the order of the request
+	Err     error       // why: of the first that failed, or the timeout
+}
+
+// Error returns the cause's message.
+func (e *SendError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *SendError) Unwrap() error { return e.Err }
 
 // clip shortens an outside name for a message.
 func clip(s string) string {

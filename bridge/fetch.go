@@ -24,6 +24,10 @@ const MaxFiles = 100_000
 type FetchRequest struct {
 	Ref    connectors.Ref
 	OutDir string // relative to the work directory, slash-separated; "": DefaultDir
+
+	// Progress, if not nil, is told how far the request is, now and then, from
+	// any goroutine; it returns quickly.
+	Progress func(Transfer)
 }
 
 // Result is one file that was brought into the work directory.
