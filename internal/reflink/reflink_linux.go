@@ -16,7 +16,7 @@ func Clone(dst, src *os.File, off, size int64) error {
 	if err == nil {
 		return nil
 	}
-	if terr := dst.Truncate(0); terr != nil {
+	if terr := empty(dst); terr != nil {
 		return terr
 	}
 	for _, no := range []error{unix.EOPNOTSUPP, unix.EXDEV, unix.EINVAL, unix.ENOTTY, unix.ENOSYS, unix.EBADF, unix.EPERM, unix.ETXTBSY} {
@@ -25,6 +25,18 @@ func Clone(dst, src *os.File, off, size int64) error {
 		}
 	}
 	return fmt.Errorf("clone %s: %w", src.Name(), err)
+}
+
+// empty takes away what a clone left. A file that is empty already is left alone:
+// ext4 takes a truncation to nothing for the start of a rewrite, and has the last
+// close wait until all that was written since is on its way to the disk (0.3 s
+// for 1 GiB).
+func empty(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	return f.Truncate(0)
 }
 
 // clone asks for whole file-system blocks, which is all that the kernel shares,

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestClone(t *testing.T) {
@@ -63,5 +64,39 @@ func TestClone(t *testing.T) {
 				t.Errorf("this file system should share: %v", err)
 			}
 		})
+	}
+}
+
+// TestRefusalLeavesAnEmptyFileAlone: truncating it once more, to nothing, makes
+// ext4 write all that comes into it to the disk before the last close returns.
+func TestRefusalLeavesAnEmptyFileAlone(t *testing.T) {
+	d := t.TempDir()
+	src, err := os.Create(filepath.Join(d, "src"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	if _, err := src.Write(make([]byte, 64<<10)); err != nil {
+		t.Fatal(err)
+	}
+	dst, err := os.Create(filepath.Join(d, "dst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dst.Close()
+	old := time.Unix(1_000_000_000, 0)
+	if err := os.Chtimes(dst.Name(), old, old); err != nil {
+		t.Fatal(err)
+	}
+	// No file system shares bytes that begin at an odd offset.
+	if err := Clone(dst, src, 1, 4096); !errors.Is(err, ErrUnsupported) {
+		t.Fatalf("clone from offset 1: %v", err)
+	}
+	info, err := dst.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !info.ModTime().Equal(old) {
+		t.Errorf("the empty file was changed at %v", info.ModTime())
 	}
 }
