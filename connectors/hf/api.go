@@ -211,14 +211,14 @@ func (q *query) following(current string, h http.Header) (string, error) {
 		return "", err
 	}
 	u, err := base.Parse(link)
-	if err != nil {
+	if err != nil || u.Opaque != "" { // "mailto:x" has neither host nor path
 		return "", q.upstream("the link to the next page is no URL")
 	}
-	u.Scheme, u.Host, u.User = base.Scheme, base.Host, nil
-	if u.String() == current {
+	next := url.URL{Scheme: base.Scheme, Host: base.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
+	if next.String() == current {
 		return "", q.upstream("the next page of the listing is the page itself")
 	}
-	return u.String(), nil
+	return next.String(), nil
 }
 
 // nextLink returns the target of rel="next" of Link fields (RFC 8288).

@@ -45,6 +45,7 @@ func FuzzEntries(f *testing.F) {
 func FuzzLink(f *testing.F) {
 	f.Add(`<https://huggingface.co/api/models/a/b/tree/main?cursor=x>; rel="next"`)
 	f.Add(`<a>; rel=prev, <b>; rel="x next"; <`)
+	f.Add("<ttps:n\xafhuggi/gface.co/api/models/a/b/tree/main?cursor=x>; rel=\"next")
 	f.Fuzz(func(t *testing.T, field string) {
 		q := &query{}
 		next, err := q.following("https://hub.test/api/x", http.Header{"Link": {field}})
