@@ -67,6 +67,8 @@ type Job struct {
 	log      *slog.Logger
 	now      func() time.Time
 
+	naming sync.Mutex // held while a file gets its final name
+
 	mu      sync.Mutex
 	closed  bool
 	last    int64                             // key of the newest entry of running

@@ -36,6 +36,26 @@ func TestCollidingNames(t *testing.T) {
 	}
 }
 
+// Requests of one job that bring files of the same name do not fail each other:
+// data loaders have several processes.
+func TestSameNameAtOnce(t *testing.T) {
+	const callers = 32
+	l := &listing{names: []string{"same", "other"}}
+	w := bridgetest.New(t, bridgetest.Options{First: connectors.Set{l}})
+	job := w.Open(t, "at-once")
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for range 8 {
+				if results, err := job.Fetch(t.Context(), fetchListing("")); err != nil || len(results) != 2 {
+					t.Errorf("%v, %v", results, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestOrderAndBound(t *testing.T) {
 	names := make([]string, 300)
 	for i := range names {

@@ -204,6 +204,9 @@ func (j *Job) publish(staging *os.Root, tmp, name string, size int64) error {
 	if err := dir.Close(); err != nil {
 		return err
 	}
+	// Another request of this job may bring a file of the same name.
+	j.naming.Lock()
+	defer j.naming.Unlock()
 	if err := j.root.Rename(path.Join(temporary, tmp), name); err != nil {
 		return pathError(name, err)
 	}
