@@ -30,9 +30,8 @@ type run struct {
 type copier struct {
 	r        *Reader
 	off, end int64
-	free     chan []byte
-	made     int // buffers in existence
-	limit    int // of made
+	buffers  *pool[[]byte]
+	limit    int // of buffers
 	per      int // leaves in a run
 	cut      *run
 	out      func(ctx context.Context, t *run) error // takes a run that was cut
@@ -174,7 +173,7 @@ func (r *Reader) newCopier(off, end int64) *copier {
 		c.limit, c.per = window/runBytes*2, 1
 	}
 	c.limit = min(c.limit, window/runBytes*2)
-	c.free = make(chan []byte, c.limit)
+	c.buffers = newPool(c.limit, func() []byte { return nil })
 	return c
 }
 
@@ -216,34 +215,15 @@ func (c *copier) flush(ctx context.Context) (err error) {
 		return nil
 	}
 	c.cut = nil
-	if t.buf, err = c.buffer(ctx, t.size); err != nil {
+	if t.buf, err = c.buffers.get(ctx); err != nil {
 		return err
 	}
-	t.pooled = true
+	t.buf, t.pooled = fit(t.buf, t.size), true
 	return c.out(ctx, t)
 }
 
-// buffer returns one of the buffers that bound the memory of a copy.
-func (c *copier) buffer(ctx context.Context, size int64) ([]byte, error) {
-	select {
-	case b := <-c.free:
-		return c.fit(b, size), nil
-	default:
-	}
-	if c.made < c.limit {
-		c.made++
-		return c.fit(nil, size), nil
-	}
-	select {
-	case b := <-c.free:
-		return c.fit(b, size), nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // fit returns b, or a larger one when size does not fit.
-func (c *copier) fit(b []byte, size int64) []byte {
+func fit(b []byte, size int64) []byte {
 	if int64(len(b)) < size {
 		if size > runBytes/2 {
 			size = runBytes
@@ -256,7 +236,7 @@ func (c *copier) fit(b []byte, size int64) []byte {
 // release gives the buffer of a run that was written back.
 func (c *copier) release(t *run) {
 	if t.pooled {
-		c.free <- t.buf // has room for all of them
+		c.buffers.put(t.buf)
 	}
 	t.buf = nil
 }

@@ -30,12 +30,9 @@ type outlet struct {
 	write func(*chunk) error
 }
 
-// writeBytes is the most that is written by one call. A larger write makes the
-// kernel look for larger stretches of free memory for its cache, and compact
-// memory for them when there are none: 1 GiB onto ext4 cost 0.36–0.44 s of system
-// time in pieces of 128 KiB and 0.4–1.7 s in pieces of 2 MiB (Linux 6.18, 7
-// interleaved rounds; docs/decisions/0002).
-const writeBytes = 128 << 10
+// writeBytes is the most that is written by one call; blockstore/internal/vfs has
+// the figures.
+const writeBytes = 64 << 10
 
 // add makes another place; room is how many chunks there are at most.
 func (o *outlets) add(room int, write func(*chunk) error) {

@@ -39,12 +39,11 @@ type importer struct {
 	apart bool                  // leaves are not hashed in step 2
 	file  blockstore.FileWriter // nil: HashOnly, or leaves that are not raw
 	tree  layout
-	free  chan *unit
+	units *pool[*unit]
 	work  chan *unit // leaves to be hashed
 	order chan *unit // to step 2
 	outs  outlets
-	made  int // units in existence
-	limit int // of made
+	limit int // of units
 	size  int64
 }
 
@@ -96,11 +95,12 @@ func (o *ImportOptions) newImporter(dst blockstore.Store) *importer {
 	if o.Size > 0 {
 		limit = int(min(int64(limit), o.Size/int64(size)+1))
 	}
-	return &importer{
+	im := &importer{
 		ImportOptions: o, dst: dst, limit: limit, apart: o.apart || o.Profile.v0 || runtime.GOARCH != "amd64",
-		tree: layout{profile: o.Profile},
-		free: make(chan *unit, limit), order: make(chan *unit, limit), work: make(chan *unit, limit),
+		tree: layout{profile: o.Profile}, order: make(chan *unit, limit), work: make(chan *unit, limit),
 	}
+	im.units = newPool(limit, im.unit)
+	return im
 }
 
 // unitSize returns the bytes of a unit: about 1 MiB of whole leaves.
@@ -136,7 +136,10 @@ func (im *importer) run(ctx context.Context, r io.Reader) (sum [sha256.Size]byte
 // read is step 1.
 func (im *importer) read(ctx context.Context, r io.Reader) error {
 	for {
-		u, err := im.unit(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		u, err := im.units.get(ctx)
 		if err != nil {
 			return err
 		}
@@ -162,28 +165,11 @@ func (im *importer) read(ctx context.Context, r io.Reader) error {
 	}
 }
 
-// unit returns a free unit, a new one while there are fewer than the window holds.
-func (im *importer) unit(ctx context.Context) (*unit, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
-	}
-	select {
-	case u := <-im.free:
-		return u, nil
-	default:
-	}
-	if im.made < im.limit {
-		im.made++
-		u := &unit{buf: make([]byte, im.unitSize()), hashed: make(chan struct{}, 1)}
-		u.done = func() { im.release(u) }
-		return u, nil
-	}
-	select {
-	case u := <-im.free:
-		return u, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+// unit makes a unit.
+func (im *importer) unit() *unit {
+	u := &unit{buf: make([]byte, im.unitSize()), hashed: make(chan struct{}, 1)}
+	u.done = func() { im.release(u) }
+	return u
 }
 
 // release gives a unit back that was written.
@@ -193,7 +179,7 @@ func (im *importer) release(u *unit) {
 	}
 	clear(u.blocks)
 	u.blocks = u.blocks[:0]
-	im.free <- u // has room for all units
+	im.units.put(u)
 }
 
 // hashLeaves hashes leaves beside step 2.
