@@ -67,11 +67,11 @@ func TestGoldenAnswers(t *testing.T) {
 		},
 		{
 			"nothing", `{"type":"huggingface","repository":"o/m","filenames":[]}`, 400,
-			`{"error":"invalid_request","detail":"invalid reference: filenames is empty"}` + "\n",
+			`{"error":"invalid_request","detail":"invalid reference: filenames is empty","request_id":"6"}` + "\n",
 		},
 		{
 			"path", `{"fetch":"hf://o/m/hello.txt","out_dir":"../x"}`, 400,
-			`{"error":"invalid_path","detail":"invalid path \"../x\": path \"../x\": \"..\": not a name: unsafe name"}` + "\n",
+			`{"error":"invalid_path","detail":"invalid path \"../x\": path \"../x\": \"..\": not a name: unsafe name","request_id":"7"}` + "\n",
 		},
 	}
 	for _, tt := range tests {

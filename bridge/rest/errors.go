@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,9 +25,10 @@ var (
 	errRoute   = errors.New("no such route; GET /openapi.json lists them")
 	errMethod  = errors.New("the route does not take this method")
 	errMedia   = errors.New("the body must be application/json, not encoded")
-	errBody    = errors.New("the body is larger than 1 MiB")
+	errBody    = errors.New("the body is larger than 2 MiB")
 	errJSON    = errors.New("the body is no JSON")
 	errTimeout = errors.New("the body did not arrive in time")
+	errValue   = errors.New("invalid request")
 )
 
 // shapeError is JSON of the wrong shape.
@@ -67,6 +69,11 @@ func classes() []class {
 		{blockstore.ErrNoSpace, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc"},
 		{syscall.ENOSPC, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc"},
 		{syscall.EDQUOT, http.StatusInsufficientStorage, "no_space", "the quota of the node's user is used up"},
+		{bridge.ErrOffline, http.StatusServiceUnavailable, "offline", "run hypha-node daemon with a network"},
+		{bridge.ErrQuota, http.StatusInsufficientStorage, "quota_exceeded", "GET /job shows the limits and what is used of them"},
+		{bridge.ErrBusy, http.StatusTooManyRequests, "busy", ""},
+		{bridge.ErrConflict, http.StatusConflict, "conflict", ""},
+		{bridge.ErrNotFound, http.StatusNotFound, "not_found", ""},
 		{bridge.ErrInvalidPath, http.StatusBadRequest, "invalid_path", ""},
 		{bridge.ErrTooMany, http.StatusUnprocessableEntity, "too_many_files", "name fewer files, or narrow the patterns"},
 		{connectors.ErrMismatch, http.StatusUnprocessableEntity, "checksum_mismatch", ""},
@@ -75,6 +82,7 @@ func classes() []class {
 		{connectors.ErrNotFound, http.StatusNotFound, "not_found", ""},
 		{connectors.ErrUnsupported, http.StatusBadRequest, "unsupported_reference", ""},
 		{connectors.ErrInvalid, http.StatusBadRequest, "invalid_request", ""},
+		{errValue, http.StatusBadRequest, "invalid_request", ""},
 		{connectors.ErrUpstream, http.StatusBadGateway, "origin_error", ""},
 		{dag.ErrMalformed, http.StatusBadGateway, "origin_error", ""},
 		{dag.ErrNoProgress, http.StatusNotFound, "not_found", "connect to a peer that has the content"},
@@ -84,6 +92,9 @@ func classes() []class {
 
 // classify returns the row for an error; one that no row knows is internal.
 func classify(err error) class {
+	if se, ok := errors.AsType[*bridge.SendError](err); ok {
+		return classifySend(se)
+	}
 	if _, ok := errors.AsType[*shapeError](err); ok {
 		return class{err: err, status: http.StatusUnprocessableEntity, code: "invalid_request"}
 	}
@@ -98,17 +109,56 @@ func classify(err error) class {
 	return class{err: err, status: http.StatusInternalServerError, code: "internal"}
 }
 
+// classifySend returns the row for a send that some peers did not get: when the
+// time was up, that; else what is wrong with this node; else the peers' fault.
+func classifySend(err *bridge.SendError) class {
+	for _, c := range classes() {
+		if c.status >= http.StatusServiceUnavailable && errors.Is(err.Err, c.err) {
+			return c
+		}
+	}
+	return class{err: err, status: http.StatusBadGateway, code: codeDelivery, hint: "each of results says why; the same Idempotency-Key sends again to those that failed"}
+}
+
+// codeDelivery is the code of a *bridge.SendError.
+const codeDelivery = "delivery_failed"
+
 // problem is the body of every refusal.
 type problem struct {
-	Error     string          `json:"error"`              // stable code, lower case with underscores
-	Detail    string          `json:"detail"`             // for people; at most 2 KiB
-	Hint      string          `json:"hint,omitempty"`     // the next step
-	Path      string          `json:"path,omitempty"`     // the file that failed, relative to the work directory
-	Completed []bridge.Result `json:"completed,omitzero"` // finished files, in order; not nil when a fetch failed on the way
+	Error     string             `json:"error"`              // stable code, lower case with underscores
+	Detail    string             `json:"detail"`             // for people; at most 2 KiB
+	Hint      string             `json:"hint,omitempty"`     // the next step
+	RequestID string             `json:"request_id"`         // as in the node's log
+	Path      string             `json:"path,omitempty"`     // the file that failed, relative to the work directory
+	Completed []bridge.Result    `json:"completed,omitzero"` // finished files, in order; not nil when a fetch failed on the way
+	Results   []bridge.Delivered `json:"results,omitzero"`   // of every peer, in order; not nil when a send failed on the way
+}
+
+// verdict is what a client is told of an error.
+type verdict struct {
+	status     int
+	retryAfter time.Duration // 0: nothing is said
+	problem    problem
 }
 
 // fail answers an error. A client that is gone gets nothing.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	v := h.judge(r, err)
+	if v == nil {
+		return
+	}
+	if v.retryAfter > 0 {
+		// Whole seconds, rounded up: RFC 9110, section 10.2.3.
+		w.Header().Set("Retry-After", strconv.FormatInt(int64((v.retryAfter+time.Second-1)/time.Second), 10))
+	}
+	if err := h.reply(w, v.status, v.problem); err != nil {
+		h.log.Debug("client gone", attrs(r, err)...)
+	}
+}
+
+// judge says what a client is told of an error, and logs what it is not told;
+// nil when the client is gone.
+func (h *Handler) judge(r *http.Request, err error) *verdict {
 	// The server takes a body's deadline for the client's end, too.
 	if cause := context.Cause(r.Context()); cause != nil && !errors.Is(err, errTimeout) {
 		if !errors.Is(cause, bridge.ErrClosed) {
@@ -119,28 +169,29 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if errors.Is(err, errGone) {
 		h.log.Debug("client gone", attrs(r, err)...)
-		return
+		return nil
 	}
 	c := classify(err)
 	if c.status == http.StatusInternalServerError {
 		h.log.Error("request failed", attrs(r, err)...)
 	}
-	p := problem{Error: c.code, Detail: clip(err.Error()), Hint: c.hint}
+	v := &verdict{status: c.status, problem: problem{
+		Error: c.code, Detail: clip(err.Error()), Hint: c.hint, RequestID: requestID(r.Context()),
+	}}
+	if errors.Is(err, bridge.ErrBusy) {
+		v.retryAfter = time.Second
+	}
 	if ce, ok := errors.AsType[*connectors.Error](err); ok {
-		if ce.Hint != "" {
-			p.Hint = ce.Hint
-		}
-		if ce.RetryAfter > 0 {
-			// Whole seconds, rounded up: RFC 9110, section 10.2.3.
-			w.Header().Set("Retry-After", strconv.FormatInt(int64((ce.RetryAfter+time.Second-1)/time.Second), 10))
-		}
+		v.retryAfter = ce.RetryAfter
+		v.problem.Hint = cmp.Or(ce.Hint, v.problem.Hint)
 	}
 	if fe, ok := errors.AsType[*bridge.FetchError](err); ok {
-		p.Path, p.Completed = fe.Path, fe.Completed
+		v.problem.Path, v.problem.Completed = fe.Path, fe.Completed
 	}
-	if err := h.reply(w, c.status, p); err != nil {
-		h.log.Debug("client gone", attrs(r, err)...)
+	if se, ok := errors.AsType[*bridge.SendError](err); ok {
+		v.problem.Results = se.Results
 	}
+	return v
 }
 
 // clip bounds a detail: it may quote what an origin sent.

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/hypha-node/hypha-node/bridge"
@@ -20,19 +22,23 @@ type Config struct {
 	Job    Resources // must be set
 	Logger *slog.Logger
 
-	MaxConns    int           // open connections of one socket; 0: 2048
-	BodyTimeout time.Duration // for a whole request body; 0: 30 s
-	SendTimeout time.Duration // for a client to take 64 KiB of an answer; 0: 1 min
-	Grace       time.Duration // for requests under way when Serve ends; 0: 2 s
+	MaxConns      int           // open connections of one socket; 0: 2048
+	HeaderTimeout time.Duration // for the header of a request; 0: 10 s
+	BodyTimeout   time.Duration // for a whole request body; 0: 30 s
+	SendTimeout   time.Duration // for a client to take 64 KiB of an answer; 0: 1 min
+	EventTimeout  time.Duration // for a client to take one event: it may compute between two; 0: 1 h
+	KeepAlive     time.Duration // between two signs of life in a stream; 0: 5 s
+	Grace         time.Duration // for requests under way when Serve ends; 0: 2 s
 }
 
 // Handler serves the bridge of one job. It is safe for concurrent use.
 type Handler struct {
-	res     Resources
+	res     whole
 	log     *slog.Logger
 	conf    Config
 	routes  http.Handler
 	bigBody chan struct{} // slots for bodies above smallBody
+	served  atomic.Int64  // requests: the next one's id
 }
 
 // New returns the handler of a job.
@@ -43,10 +49,13 @@ func New(c Config) *Handler {
 	if c.MaxConns <= 0 {
 		c.MaxConns = 2048 // a thousand leaky clients fit; a connection costs about 46 KiB
 	}
+	c.HeaderTimeout = orDefault(c.HeaderTimeout, 10*time.Second)
+	c.EventTimeout = orDefault(c.EventTimeout, time.Hour)
+	c.KeepAlive = orDefault(c.KeepAlive, 5*time.Second)
 	c.BodyTimeout = orDefault(c.BodyTimeout, 30*time.Second)
 	c.SendTimeout = orDefault(c.SendTimeout, time.Minute)
 	c.Grace = orDefault(c.Grace, 2*time.Second)
-	h := &Handler{res: c.Job, log: c.Logger, conf: c, bigBody: make(chan struct{}, bigBodies)}
+	h := &Handler{res: widen(c.Job), log: c.Logger, conf: c, bigBody: make(chan struct{}, bigBodies)}
 	h.routes = h.mux()
 	return h
 }
@@ -61,6 +70,9 @@ func orDefault(d, def time.Duration) time.Duration {
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := strconv.FormatInt(h.served.Add(1), 10)
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, id))
+	w.Header().Set("X-Request-Id", id)
 	// The connection may carry deadlines of the request before this one.
 	ctl := http.NewResponseController(w)
 	err := deadline(ctl.SetWriteDeadline, 0)
@@ -73,6 +85,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	h.routes.ServeHTTP(w, r)
+}
+
+// requestKey is the key of a request's id in its context.
+type requestKey struct{}
+
+// requestID returns the id of a request, which is in its answer and in the log:
+// its number, counted from 1.
+func requestID(ctx context.Context) string {
+	if id, ok := ctx.Value(requestKey{}).(string); ok {
+		return id
+	}
+	return ""
 }
 
 // deadline sets a deadline d from now, or none when d is 0. A response writer
@@ -97,13 +121,14 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel(nil)
 	srv := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second, // a slow header holds a connection, nothing else
+		ReadHeaderTimeout: h.conf.HeaderTimeout, // a slow header holds a connection, nothing else
 		// Clients keep connections until their garbage collector runs; closing
 		// an idle one earlier than they expect fails their next request.
 		IdleTimeout:    10 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 		BaseContext:    func(net.Listener) context.Context { return base },
+		Protocols:      protocols(),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(limitConns(l, h.conf.MaxConns)) }()
@@ -118,6 +143,15 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// protocols are HTTP/1.1 and, with prior knowledge, HTTP/2 without TLS, which
+// the original takes as well.
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
 }
 
 // shutdown ends srv in two steps: with Grace for what is under way, then by
@@ -186,5 +220,5 @@ func (d *deadlineWriter) Write(p []byte) (n int, err error) {
 
 // attrs are the log attributes of a request; the path is quoted by slog.
 func attrs(r *http.Request, err error) []any {
-	return []any{slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("err", err)}
+	return []any{slog.String("request", requestID(r.Context())), slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("err", err)}
 }

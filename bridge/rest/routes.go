@@ -3,6 +3,8 @@ package rest
 import (
 	"context"
 	_ "embed"
+	"encoding/json"
+	"iter"
 	"net/http"
 	"path"
 	"slices"
@@ -16,17 +18,56 @@ import (
 //go:embed openapi.json
 var openAPI string
 
-// Resources is what the routes need of a job.
+// Resources is what the routes need of a job. It is safe for concurrent use; how
+// the methods behave is told by those of bridge.Job.
 type Resources interface {
+	Job
+	Files
+}
+
+// Job is what a job says of itself.
+type Job interface {
 	// Info describes the job.
 	Info() bridge.Info
 	// Closing tells whether the job ends.
 	Closing() bool
+}
+
+// Files come into the work directory.
+type Files interface {
 	// Fetch brings the files of a reference into the work directory.
 	Fetch(ctx context.Context, r bridge.FetchRequest) ([]bridge.Result, error)
 }
 
-var _ Resources = (*bridge.Job)(nil)
+// Publisher moves files between the network and the store.
+type Publisher interface {
+	// Prefetch begins to bring the files of a reference into the store.
+	Prefetch(ctx context.Context, r bridge.FetchRequest) (transferID string, err error)
+	// Put takes a file or a directory of the work directory into the store.
+	Put(ctx context.Context, r bridge.PutRequest) (bridge.Published, error)
+}
+
+// Exchange is what a job gives to others and gets from them.
+type Exchange interface {
+	// Send sends a file and returns when the peers have it.
+	Send(ctx context.Context, r bridge.SendRequest) ([]bridge.Delivered, error)
+	// SendLater returns when the file is on its way.
+	SendLater(ctx context.Context, r bridge.SendRequest) (transferID string, err error)
+	// Receive yields what peers sent; ctx ends it.
+	Receive(ctx context.Context, r bridge.ReceiveRequest) iter.Seq2[bridge.Received, error]
+	// Report passes what an executor says on to the job's controller.
+	Report(ctx context.Context, route string, body json.RawMessage) (json.RawMessage, error)
+}
+
+// Ledger knows the transfers of a job.
+type Ledger interface {
+	// Transfers returns what runs and what ended last.
+	Transfers() []bridge.Transfer
+	// Transfer returns one of them.
+	Transfer(id string) (bridge.Transfer, error)
+	// Cancel ends one of them.
+	Cancel(id string) error
+}
 
 // route is one row of the table.
 type route struct {
@@ -42,6 +83,16 @@ func routes() []route {
 		{http.MethodGet, "/job", (*Handler).job},
 		{http.MethodGet, "/openapi.json", (*Handler).openAPI},
 		{http.MethodPost, "/resources/fetch", (*Handler).fetch},
+		{http.MethodPost, "/resources/prefetch", (*Handler).prefetch},
+		{http.MethodPost, "/resources/put", (*Handler).put},
+		{http.MethodPost, "/resources/receive", (*Handler).receive},
+		{http.MethodPost, "/resources/send", (*Handler).send},
+		{http.MethodPost, "/status/send", (*Handler).report},
+		{http.MethodPost, "/action/update", (*Handler).report},
+		{http.MethodPost, "/job/progress", (*Handler).report},
+		{http.MethodGet, "/transfers", (*Handler).transfers},
+		{http.MethodGet, "/transfers/{id}", (*Handler).transfer},
+		{http.MethodDelete, "/transfers/{id}", (*Handler).cancelTransfer},
 	}
 }
 
@@ -96,21 +147,4 @@ func (h *Handler) openAPI(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	_, err := h.deadlined(w).Write([]byte(openAPI))
 	return sent(err)
-}
-
-// fetch is POST /resources/fetch.
-func (h *Handler) fetch(w http.ResponseWriter, r *http.Request) error {
-	body, err := h.readBody(w, r)
-	if err != nil {
-		return err
-	}
-	req, err := parseFetch(body)
-	if err != nil {
-		return err
-	}
-	results, err := h.res.Fetch(r.Context(), req)
-	if err != nil {
-		return err
-	}
-	return h.reply(w, http.StatusOK, results)
 }
