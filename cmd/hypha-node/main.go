@@ -12,7 +12,10 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	launch()
+	os.Exit(run(os.Args[1:]))
+}
 
 // run runs one command line and returns its exit code.
 func run(args []string) int {
