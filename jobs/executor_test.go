@@ -34,7 +34,7 @@ func TestPythonExecutor(t *testing.T) {
 	conf := json.RawMessage(`{"model":{"task":"causal-lm","artifact":{"type":"huggingface","repository":"org/model","revision":null,` +
 		`"filenames":["config.json","model.safetensors"],"token":null},"input-names":["input_ids"]},"batch_size":8}`)
 	var out bytes.Buffer
-	code, err := Run(t.Context(), job, Command{
+	code, err := run(t.Context(), job, Command{
 		Args: []string{python, script, "{JOB_JSON}"}, Config: conf, Stdout: &out, Stderr: &out,
 	})
 	if err != nil || code != 0 || strings.TrimSpace(out.String()) != `["config.json", "model.safetensors"]` {
@@ -71,7 +71,7 @@ func TestDocumentedExamples(t *testing.T) {
 				if tt.language == "sh" { // the job is there already
 					args = []string{"/bin/sh", "-ec", strings.ReplaceAll(block, "eval ", "# ")}
 				}
-				code, err := Run(t.Context(), job, Command{Args: args, Env: []string{"PATH=/usr/bin:/bin"}, Stdout: &out, Stderr: &out})
+				code, err := run(t.Context(), job, Command{Args: args, Env: []string{"PATH=/usr/bin:/bin"}, Stdout: &out, Stderr: &out})
 				if code != 0 || err != nil {
 					t.Fatalf("exit code %d, %v\n%s\n%s", code, err, block, &out)
 				}

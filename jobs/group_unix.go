@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -41,13 +43,13 @@ func (t processTree) signal(sig syscall.Signal) error {
 	return err
 }
 
-// exitCode returns the exit code as a shell has it.
-func exitCode(state *os.ProcessState) int {
+// exitOf returns how a process ended, as a shell has it.
+func exitOf(state *os.ProcessState) Exit {
 	if state == nil {
-		return ExitNotExecutable
+		return Exit{Code: ExitNotExecutable}
 	}
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal())
+		return Exit{Code: 128 + int(status.Signal()), Signal: unix.SignalName(status.Signal())}
 	}
-	return state.ExitCode()
+	return Exit{Code: state.ExitCode()}
 }

@@ -39,3 +39,9 @@ func alphanumeric(c byte) bool {
 
 // clip shortens an outside string for a message.
 func clip(s string) string { return s[:min(len(s), 2*maxID)] }
+
+// clipText shortens a message that may quote outside text.
+func clipText(s string) string {
+	const most = 512 // bytes
+	return strings.ToValidUTF8(s[:min(len(s), most)], "�")
+}

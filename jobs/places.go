@@ -123,15 +123,41 @@ func (p places) make(id string) error {
 	return nil
 }
 
+// jobDir returns the directory that holds what the node keeps of a job.
+func (p places) jobDir(id string) string { return filepath.Join(p.dir, id) }
+
+// removeSocket removes a job's socket, which nobody listens on.
+func (p places) removeSocket(id string) error {
+	socket := p.socket(id)
+	if filepath.Dir(socket) == p.short && checkPrivate(p.short) != nil {
+		return nil // in a directory that is not ours there is none of ours
+	}
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// hasWork tells whether a job's private work directory is there.
+func (p places) hasWork(id string) bool {
+	_, err := os.Lstat(filepath.Join(p.dir, id, workName))
+	return err == nil
+}
+
+// removeWork removes a job's private work directory.
+func (p places) removeWork(id string) error {
+	root, err := os.OpenRoot(p.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(removeTree(root, filepath.Join(id, workName)), root.Close())
+}
+
 // remove removes a job's directory and socket, whatever is in them, and nothing
 // outside.
 func (p places) remove(id string) error {
-	// The socket beside the work directory goes with it. In a directory that is
-	// not ours there is none of ours.
-	if socket := p.socket(id); filepath.Dir(socket) == p.short && checkPrivate(p.short) == nil {
-		if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := p.removeSocket(id); err != nil {
+		return err
 	}
 	root, err := os.OpenRoot(p.dir)
 	if err != nil {

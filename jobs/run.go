@@ -23,6 +23,8 @@ type Command struct {
 	Env    []string        // "NAME=value" each; the job's own variables are added and win
 	Dir    string          // "": the work directory
 	Config json.RawMessage // the job's configuration, passed on as it is; nil: {}
+	Class  string          // of the executor, for JOB_JSON; "": "process"
+	Name   string          // of the executor, for JOB_JSON; "": the program's
 
 	Stdin          *os.File  // nil: nothing to read
 	Stdout, Stderr io.Writer // nil: thrown away
@@ -30,11 +32,20 @@ type Command struct {
 	Grace time.Duration // between SIGTERM and SIGKILL; 0: 5 s
 }
 
+// defaultGrace is what the original gives executors to save their work.
+const defaultGrace = 5 * time.Second
+
 // Exit codes of a command that could not be run, as shells have them.
 const (
 	ExitNotExecutable = 126
 	ExitNotFound      = 127
 )
+
+// Exit is how a command ended.
+type Exit struct {
+	Code   int    // its exit code; 128 plus the number of the signal that ended it
+	Signal string // the name of that signal, "SIGTERM"; "" if there was none
+}
 
 // Run runs an executor for a job to its end and returns its exit code, 128 plus
 // the number of the signal that ended it, or a shell's code and an error when it
@@ -45,14 +56,25 @@ const (
 //
 // When ctx ends the group gets SIGTERM, and SIGKILL after Grace. When the
 // executor itself has ended, what it left running is killed.
-func Run(ctx context.Context, job Job, c Command) (int, error) {
+func Run(ctx context.Context, job Job, c Command) (Exit, error) {
+	return execute(ctx, job, c, newCookie(), func(int) error { return nil })
+}
+
+// newCookie returns what marks the processes of one run.
+func newCookie() string { return "HYPHA_RUN_ID=" + rand.Text() }
+
+// execute is Run with a given cookie. started gets the process's id as soon as
+// it has one; its error ends the run.
+func execute(ctx context.Context, job Job, c Command, cookie string, started func(pid int) error) (Exit, error) {
 	if c.Grace <= 0 {
-		c.Grace = 5 * time.Second // as the original has it
+		c.Grace = defaultGrace
 	}
-	cookie := "HYPHA_RUN_ID=" + rand.Text()
+	fail := func(code int, err error) (Exit, error) {
+		return Exit{Code: code}, fmt.Errorf("run job %s: %w", job.ID, err)
+	}
 	in, err := prepare(job, c, cookie)
 	if err != nil {
-		return ExitNotExecutable, fmt.Errorf("run job %s: %w", job.ID, err)
+		return fail(ExitNotExecutable, err)
 	}
 	// Its end is ours to bring about, in steps: ctx must not kill it at once.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), in.args[0], in.args[1:]...)
@@ -64,19 +86,25 @@ func Run(ctx context.Context, job Job, c Command) (int, error) {
 	keepFiles()
 	out, err := connect(cmd, c.Stdout, c.Stderr)
 	if err != nil {
-		return ExitNotExecutable, fmt.Errorf("run job %s: %w", job.ID, err)
+		return fail(ExitNotExecutable, err)
 	}
 	if err := cmd.Start(); err != nil {
-		err = errors.Join(err, out.started(), out.wait(0))
-		return startCode(err), fmt.Errorf("run job %s: %w", job.ID, err)
+		return fail(startCode(err), errors.Join(err, out.started(), out.wait(0)))
 	}
 	err = out.started()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if serr := started(cmd.Process.Pid); serr != nil {
+		err = errors.Join(err, serr)
+		cancel()
+	}
 	tree := processTree{leader: cmd.Process.Pid, cookie: cookie}
 	err = errors.Join(err, tree.end(ctx, cmd, c.Grace), out.wait(c.Grace))
+	exit := exitOf(cmd.ProcessState)
 	if err != nil {
-		return exitCode(cmd.ProcessState), fmt.Errorf("run job %s: %w", job.ID, err)
+		return exit, fmt.Errorf("run job %s: %w", job.ID, err)
 	}
-	return exitCode(cmd.ProcessState), nil
+	return exit, nil
 }
 
 // startCode is the exit code for a command that could not be started.

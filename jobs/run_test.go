@@ -29,11 +29,17 @@ func testJob(t *testing.T) Job {
 	return Job{ID: "job-1", WorkDir: dir, Socket: filepath.Join(filepath.Dir(dir), "b.sock")}
 }
 
+// run is Run, for the exit code alone.
+func run(ctx context.Context, job Job, c Command) (int, error) {
+	exit, err := Run(ctx, job, c)
+	return exit.Code, err
+}
+
 // sh runs a shell script and returns its exit code and output.
 func sh(t *testing.T, job Job, script string, args ...string) (int, string) {
 	t.Helper()
 	var out bytes.Buffer
-	code, err := Run(t.Context(), job, Command{
+	code, err := run(t.Context(), job, Command{
 		Args: append([]string{"/bin/sh", "-c", script, "sh"}, args...), Env: []string{"PATH=/usr/bin:/bin", "JOB_FILE=overridden"},
 		Stdout: &out, Stderr: &out,
 	})
@@ -52,7 +58,7 @@ func TestRunEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const text = `{"job_id":"job-1","executor":{"class":"process","name":"sh","config":{}},"config":{}}`
+	const text = `{"job_id":"job-1","executor":{"class":"process","name":"sh","descriptor":{"name":"sh"},"config":{}},"config":{}}`
 	want := strings.Join([]string{
 		job.Socket, job.WorkDir, file, "job-1", "unix://" + job.Socket, real, text,
 		"a" + job.Socket + "b" + job.WorkDir, "job-1" + file, "{job_id} {UNKNOWN} {{x}} {", text, text,
@@ -69,19 +75,19 @@ func TestRunEnvironment(t *testing.T) {
 func TestRunConfig(t *testing.T) {
 	job := testJob(t)
 	var out bytes.Buffer
-	code, err := Run(t.Context(), job, Command{
+	code, err := run(t.Context(), job, Command{
 		Args: []string{"/bin/sh", "-c", `printf '%s' "$1"`, "sh", "{JOB_JSON}"}, Stdout: &out,
 		Config: json.RawMessage(`{"model":"{WORK_DIR}", "n":12345678901234567890.5}`),
 	})
 	if code != 0 || err != nil {
 		t.Fatal(code, err)
 	}
-	const want = `{"job_id":"job-1","executor":{"class":"process","name":"sh","config":{"model":"{WORK_DIR}","n":12345678901234567890.5}},` +
+	const want = `{"job_id":"job-1","executor":{"class":"process","name":"sh","descriptor":{"name":"sh"},"config":{"model":"{WORK_DIR}","n":12345678901234567890.5}},` +
 		`"config":{"model":"{WORK_DIR}","n":12345678901234567890.5}}`
 	if out.String() != want {
 		t.Errorf("got %s\nwant %s", &out, want)
 	}
-	if code, err := Run(t.Context(), job, Command{Args: []string{"/bin/true"}, Config: json.RawMessage(`{`)}); err == nil || code == 0 {
+	if code, err := run(t.Context(), job, Command{Args: []string{"/bin/true"}, Config: json.RawMessage(`{`)}); err == nil || code == 0 {
 		t.Errorf("a broken configuration: %d, %v", code, err)
 	}
 }
@@ -94,7 +100,7 @@ func TestRunLargeConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	code, err := Run(t.Context(), job, Command{
+	code, err := run(t.Context(), job, Command{
 		Args: []string{"/bin/sh", "-c", `printf '%s ' "${JOB_JSON-unset}"; wc -c < "$JOB_FILE"`}, Env: []string{"PATH=/usr/bin:/bin"},
 		Config: conf, Stdout: &out,
 	})
@@ -108,7 +114,7 @@ func TestRunLargeConfig(t *testing.T) {
 	if n, err := strconv.Atoi(fields[1]); err != nil || n < 400<<10 {
 		t.Errorf("job file has %s bytes", fields[1])
 	}
-	_, err = Run(t.Context(), job, Command{Args: []string{"/bin/true", "{JOB_JSON}"}, Config: conf})
+	_, err = run(t.Context(), job, Command{Args: []string{"/bin/true", "{JOB_JSON}"}, Config: conf})
 	if err == nil || !strings.Contains(err.Error(), "{JOB_FILE}") {
 		t.Errorf("%v does not say what to do", err)
 	}
@@ -138,7 +144,7 @@ func TestRunExitCodes(t *testing.T) {
 		"not executable":  {[]string{plain}, ExitNotExecutable},
 		"directory":       {[]string{job.WorkDir}, ExitNotExecutable},
 	} {
-		code, err := Run(t.Context(), job, Command{Args: tt.args, Stdout: io.Discard})
+		code, err := run(t.Context(), job, Command{Args: tt.args, Stdout: io.Discard})
 		if code != tt.want || err == nil {
 			t.Errorf("%s: exit code %d, %v; want %d and an error", name, code, err, tt.want)
 		}
@@ -158,7 +164,7 @@ func TestRunStreams(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	code, err := Run(t.Context(), job, Command{
+	code, err := run(t.Context(), job, Command{
 		Args: []string{"/bin/sh", "-c", "cat; head -c 3000000 /dev/zero; echo err >&2"}, Env: []string{"PATH=/usr/bin:/bin"},
 		Stdin: in, Stdout: &out, Stderr: &errs,
 	})
@@ -169,7 +175,7 @@ func TestRunStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A reader that has had enough ends the writer, as with a shell's pipe.
-	code, err = Run(t.Context(), job, Command{
+	code, err = run(t.Context(), job, Command{
 		Args: []string{"/bin/sh", "-c", "while echo y; do :; done"}, Stdout: &shortWriter{left: 1000},
 	})
 	if err == nil || !errors.Is(err, errFull) {
@@ -243,7 +249,7 @@ func TestRunCancel(t *testing.T) {
 			}
 			done := make(chan end, 1)
 			go func() {
-				code, err := Run(ctx, job, Command{
+				code, err := run(ctx, job, Command{
 					Args: []string{"/bin/sh", "-c", tt.script}, Env: []string{"PATH=/usr/bin:/bin"}, Grace: tt.grace,
 				})
 				done <- end{code, err}
@@ -276,7 +282,7 @@ func TestRunKillsLeftovers(t *testing.T) {
 			while [ ! -s hidden ]; do sleep 0.01; done; exit 5`
 	}
 	var out bytes.Buffer
-	code, err := Run(t.Context(), job, Command{
+	code, err := run(t.Context(), job, Command{
 		Args: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"}, Stdout: &out, Stderr: &out,
 	})
 	if code != 5 || err != nil {
@@ -343,7 +349,7 @@ func TestJobFileStaysInside(t *testing.T) {
 	if err := os.Symlink(filepath.Dir(victim), filepath.Join(job.WorkDir, bridge.Private)); err != nil {
 		t.Fatal(err)
 	}
-	if code, err := Run(t.Context(), job, Command{Args: []string{"/bin/true"}}); err == nil {
+	if code, err := run(t.Context(), job, Command{Args: []string{"/bin/true"}}); err == nil {
 		t.Errorf("ran with exit code %d over a private directory that is a symlink", code)
 	}
 	if entries, err := os.ReadDir(filepath.Dir(victim)); err != nil || len(entries) != 1 {

@@ -27,10 +27,7 @@ func (s *Supervisor) start(ctx context.Context, id string, rec record) error {
 		return err
 	}
 	socket := s.place.socket(id)
-	job, err := bridge.Open(bridge.Config{
-		ID: id, WorkDir: s.place.workDir(id, rec), Socket: socket, Created: rec.Created,
-		Engine: s.conf.Engine, Store: s.conf.Store, StoreDir: s.conf.Dir, Logger: s.log, Now: s.now,
-	})
+	job, err := bridge.Open(s.bridgeConfig(id, rec))
 	if err != nil {
 		return err
 	}
@@ -52,6 +49,14 @@ func (s *Supervisor) start(ctx context.Context, id string, rec record) error {
 		return errors.Join(ErrClosed, sv.end())
 	}
 	return nil
+}
+
+// bridgeConfig returns what the bridge of a job needs.
+func (s *Supervisor) bridgeConfig(id string, rec record) bridge.Config {
+	return bridge.Config{
+		ID: id, WorkDir: s.place.workDir(id, rec), Socket: s.place.socket(id), Created: rec.Created,
+		Engine: s.conf.Engine, Store: s.conf.Store, StoreDir: s.conf.Dir, Logger: s.log, Now: s.now,
+	}
 }
 
 // end stops a bridge and waits for what it does.

@@ -1,117 +1,172 @@
 package jobs
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
+	"io"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/hypha-node/hypha-node/bridge"
-	"github.com/hypha-node/hypha-node/internal/atomicfile"
+	"github.com/hypha-node/hypha-node/connectors"
 )
 
-// maxArg is how long one argument or variable may be, in bytes: Linux'
-// MAX_ARG_STRLEN is 128 KiB with the terminating zero (execve(2)).
-const maxArg = 128<<10 - 1
+// Spec says what job to create. The zero value is a good one: a work directory
+// and a bridge for whoever asked. It is JSON in requests, in files and in the
+// job's record, which holds its secrets too.
+type Spec struct {
+	ID string `json:"id,omitempty"` // at most 64 of [A-Za-z0-9._-], beginning with a letter or a digit; "": random
+	// WorkDir is the absolute path of an existing directory that becomes the
+	// work directory and outlives the job. "" makes a private one that does not.
+	WorkDir string `json:"work_dir,omitempty"`
 
-// jobFile is the name of JOB_FILE below the work directory.
-const jobFile = bridge.Private + "/job.json"
+	Scope   string        `json:"scope,omitempty"`   // job id that the job shares with those on other nodes; "": ID
+	Channel string        `json:"channel,omitempty"` // within the scope; "": the default
+	Peers   []string      `json:"peers,omitempty"`   // who may send to it; none: everybody who names the scope
+	Secret  string        `json:"secret,omitempty"`  // that senders must know; "": none
+	Limits  bridge.Limits `json:"limits,omitzero"`
+	// Controller is where the job's reports go: an http:// or https:// URL, or
+	// "unix:" and the absolute path of a socket. "": answered by the node.
+	Controller string `json:"controller,omitempty"`
 
-// description is JOB_JSON. The configuration is there twice because executors
-// look for it in either place.
-type description struct {
-	JobID    string          `json:"job_id"`
-	Executor executor        `json:"executor"`
-	Config   json.RawMessage `json:"config"`
+	// Command is what the supervisor runs. nil: somebody else does.
+	Command *Program `json:"command,omitempty"`
+	// Inputs are references by the directory, below the work directory, that
+	// they are fetched into before the command starts.
+	Inputs map[string]json.RawMessage `json:"inputs,omitempty"`
+	// Outputs are patterns of files and directories that are stored when the
+	// command has ended: path.Match on each segment, ** for any number of them.
+	Outputs  []string `json:"outputs,omitempty"`
+	Announce bool     `json:"announce,omitempty"` // tell the network of the outputs
+	Keep     Keep     `json:"keep,omitempty"`     // "": never
+	After    []string `json:"after,omitempty"`    // ids of jobs that must have finished first
+
+	// Held ends the job when its holder goes away; see Supervisor.Hold.
+	Held bool `json:"held,omitempty"`
 }
 
-// executor describes what is run.
-type executor struct {
-	Class  string          `json:"class"` // "process"
-	Name   string          `json:"name"`  // base name of the program
-	Config json.RawMessage `json:"config"`
+// Program is a command to run, and how.
+type Program struct {
+	Executor string            `json:"executor,omitempty"` // template of the configuration that Args are added to
+	Args     []string          `json:"args,omitempty"`     // program and arguments, with Command.Args' placeholders
+	Env      map[string]string `json:"env,omitempty"`      // in addition to the node's own
+	Dir      string            `json:"dir,omitempty"`      // absolute, or relative to the work directory; "": that
+	Config   json.RawMessage   `json:"config,omitempty"`   // handed on in JOB_JSON
+	Grace    Duration          `json:"grace,omitempty"`    // between SIGTERM and SIGKILL; 0: 5 s
+	Timeout  Duration          `json:"timeout,omitempty"`  // of the run; 0: none
 }
 
-// invocation is a command with everything filled in.
-type invocation struct {
-	args []string
-	env  []string
-	dir  string
+// Keep says when the work directory of an ended job stays.
+type Keep string
+
+// Values of Keep.
+const (
+	KeepNever  Keep = "never"
+	KeepFailed Keep = "failed" // also of a stopped one
+	KeepAlways Keep = "always"
+)
+
+// keeps tells whether the directory of a job that ended in a state stays.
+func (k Keep) keeps(end State) bool {
+	return k == KeepAlways || k == KeepFailed && end != StateFinished
 }
 
-// prepare writes JOB_FILE and fills in the placeholders and the environment.
-// cookie marks the processes of this run.
-func prepare(job Job, c Command, cookie string) (invocation, error) {
-	if len(c.Args) == 0 || c.Args[0] == "" {
-		return invocation{}, errors.New("no command")
+// Duration is a time.Duration whose JSON is a text such as "1h30m", or a number
+// of seconds.
+type Duration time.Duration
+
+// MarshalJSON returns the text.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// UnmarshalJSON takes a text or a number of seconds.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var v any
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
 	}
-	text, err := describe(job, c)
-	if err != nil {
-		return invocation{}, err
-	}
-	if err := writeJobFile(job.WorkDir, text); err != nil {
-		return invocation{}, fmt.Errorf("write job file: %w", err)
-	}
-	path := filepath.Join(job.WorkDir, filepath.FromSlash(jobFile))
-	in := invocation{dir: c.Dir, env: append([]string{}, c.Env...)}
-	if in.dir == "" {
-		in.dir = job.WorkDir
-	}
-	in.env = append(in.env,
-		"SOCKET_PATH="+job.Socket, "WORK_DIR="+job.WorkDir, "JOB_FILE="+path,
-		"HYPHA_JOB_ID="+job.ID, "HYPHA_BRIDGE=unix://"+job.Socket, cookie)
-	if entry := "JOB_JSON=" + text; len(entry) <= maxArg {
-		in.env = append(in.env, entry)
-	}
-	// One pass: what a value brings is not looked at again.
-	fill := strings.NewReplacer("{SOCKET_PATH}", job.Socket, "{WORK_DIR}", job.WorkDir,
-		"{JOB_JSON}", text, "{JOB_ID}", job.ID, "{JOB_FILE}", path)
-	for i, arg := range c.Args {
-		in.args = append(in.args, fill.Replace(arg))
-		if len(in.args[i]) > maxArg {
-			return invocation{}, fmt.Errorf("argument %d has %d bytes, the system allows %d; pass {JOB_FILE}, not {JOB_JSON}",
-				i, len(in.args[i]), maxArg)
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case string:
+		got, err := time.ParseDuration(v)
+		if err != nil {
+			return fmt.Errorf("%q is no duration, as in \"1h30m\"", clip(v))
+		}
+		*d = Duration(got)
+		return nil
+	case float64:
+		const most = 1e9 // seconds: 31 years
+		if v >= 0 && v <= most {
+			*d = Duration(v * float64(time.Second))
+			return nil
 		}
 	}
-	return in, nil
+	return errors.New("is no duration, as in \"1h30m\" or 90")
 }
 
-// describe returns JOB_JSON, in one line.
-func describe(job Job, c Command) (string, error) {
-	conf := c.Config
-	if len(conf) == 0 {
-		conf = json.RawMessage("{}")
+// ErrSpec says that a job can't be what its spec says.
+var ErrSpec = errors.New("invalid job spec")
+
+// MaxSpec bounds the JSON of a Spec, in bytes: it has to fit into a record. A
+// larger configuration belongs into a file.
+const MaxSpec = 128 << 10
+
+// ParseSpec reads the JSON of a Spec. Unlike requests, files may hold no field
+// that nobody knows: a setting that is ignored is a trap.
+func ParseSpec(text []byte) (Spec, error) {
+	var s Spec
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		return Spec{}, fmt.Errorf("%w: %w", ErrSpec, plainJSON(err))
 	}
-	text, err := json.Marshal(description{
-		JobID:    job.ID,
-		Executor: executor{Class: "process", Name: filepath.Base(c.Args[0]), Config: conf},
-		Config:   conf,
-	})
-	if err != nil {
-		return "", fmt.Errorf("job configuration: %w", err)
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return Spec{}, fmt.Errorf("%w: more than one JSON document", ErrSpec)
 	}
-	return string(text), nil
+	if err := s.check(); err != nil {
+		return Spec{}, err
+	}
+	return s, nil
 }
 
-// writeJobFile writes JOB_FILE: whole, 0600, inside the work directory.
-func writeJobFile(workDir, text string) (err error) {
-	root, err := os.OpenRoot(workDir)
-	if err != nil {
-		return err
+// plainJSON says what is wrong without the names of Go's types.
+func plainJSON(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("field %q is no %s", clip(wrong.Field), wrong.Type.Kind())
 	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	if err := root.Mkdir(bridge.Private, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the JSON ends too early")
 	}
-	f, err := atomicfile.Create(root, jobFile, atomicfile.Options{Mode: fileMode, Replace: true})
-	if err != nil {
-		return err
+	return errors.New(clipText(err.Error()))
+}
+
+// encode returns the JSON of a value as records have it: < and & stay.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
+// input is one reference to stage.
+type input struct {
+	dir string // below the work directory
+	ref connectors.Ref
+}
+
+// inputs returns the references in the order of their directories.
+func (s *Spec) inputs() ([]input, error) {
+	list := make([]input, 0, len(s.Inputs))
+	for _, dir := range slices.Sorted(maps.Keys(s.Inputs)) {
+		in := input{dir: dir}
+		if err := json.Unmarshal(s.Inputs[dir], &in.ref); err != nil {
+			return nil, fmt.Errorf("input %q: %w", clip(dir), err)
+		}
+		list = append(list, in)
 	}
-	if _, err := f.WriteString(text); err != nil {
-		return errors.Join(err, f.Abort())
-	}
-	return f.Commit()
+	return list, nil
 }

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/hypha-node/hypha-node/blockstore"
@@ -24,6 +24,8 @@ var (
 	ErrID       = errors.New("invalid job id")
 	ErrWorkDir  = errors.New("unusable work directory")
 	ErrClosed   = errors.New("supervisor is closed")
+	// ErrState says that a job is in no state for what was asked.
+	ErrState = errors.New("not in this state of the job")
 )
 
 // Config is what Open needs. Dir, Records, Engine and Store have no default.
@@ -39,41 +41,20 @@ type Config struct {
 	Records blockstore.Records // of the bucket "jobs"
 	Engine  bridge.Engine
 	Store   blockstore.Store
+	// Hold keeps what is stored from being collected until release is called,
+	// once it is pinned. nil: nothing collects.
+	Hold func() (release func())
+	// Announce tells the network of a root. nil: there is none.
+	Announce func(ctx context.Context, root cid.Cid)
+
+	Executors []Executor    // templates of commands
+	Environ   []string      // "NAME=value" each: what commands get besides their own
+	Running   int           // commands that run at once, others are queued; 0: 16
+	LogSize   int64         // bytes that are kept of each output of a command, at least; 0: 8 MiB
+	HoldGrace time.Duration // how long a held job may be without its holder after a start; 0: 1 min
 
 	Logger *slog.Logger     // nil: silent
 	Now    func() time.Time // nil: time.Now
-}
-
-// State says what a job is doing.
-type State string
-
-// States of a job.
-const (
-	StateCreated State = "created" // its bridge answers
-	StateFailed  State = "failed"  // its bridge could not be opened again after a restart
-)
-
-// Job describes one job.
-type Job struct {
-	ID      string    `json:"id"`
-	Socket  string    `json:"socket"`   // absolute path
-	WorkDir string    `json:"work_dir"` // absolute path
-	Created time.Time `json:"created"`  // UTC
-	State   State     `json:"state"`
-}
-
-// Spec says what job to create. The zero value is a good one.
-type Spec struct {
-	ID string // at most 64 of [A-Za-z0-9._-], beginning with a letter or a digit; "": random
-	// WorkDir is the absolute path of an existing directory that becomes the
-	// work directory and outlives the job. "" makes a private one that does not.
-	WorkDir string
-}
-
-// record is what is kept of a job.
-type record struct {
-	Created time.Time `json:"created"`
-	WorkDir string    `json:"work_dir,omitempty"` // only one that the caller brought
 }
 
 // Supervisor keeps the jobs of one node. It is safe for concurrent use.
@@ -82,11 +63,16 @@ type Supervisor struct {
 	log   *slog.Logger
 	now   func() time.Time
 	place places
+	queue queue // of the places for running jobs
+	busy  sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
+	ended   func() error        // why Serve ends, nil while it does not
+	changed chan struct{}       // closed, and replaced, when a job has changed
 	serving map[string]*service // by job id
-	failed  map[string]bool     // jobs that could not be served
+	lives   map[string]*life    // by job id
+	broken  map[string]error    // why jobs could not be served
 	pending map[string]bool     // ids that are being created or removed
 }
 
@@ -97,9 +83,25 @@ func Open(_ context.Context, c Config) (*Supervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open jobs directory: %w", err)
 	}
+	if err := checkExecutors(c.Executors); err != nil {
+		return nil, err
+	}
+	if c.Running <= 0 {
+		c.Running = 16 // most executors wait for accelerators and networks, not for processors
+	}
+	if c.LogSize <= 0 {
+		c.LogSize = defaultLogSize
+	}
+	if c.HoldGrace <= 0 {
+		c.HoldGrace = defaultHoldGrace
+	}
+	if c.Hold == nil {
+		c.Hold = func() func() { return func() {} }
+	}
 	s := &Supervisor{
-		conf: c, log: c.Logger, now: c.Now, place: place,
-		serving: map[string]*service{}, failed: map[string]bool{}, pending: map[string]bool{},
+		conf: c, log: c.Logger, now: c.Now, place: place, queue: queue{free: c.Running},
+		changed: make(chan struct{}), serving: map[string]*service{}, lives: map[string]*life{},
+		broken: map[string]error{}, pending: map[string]bool{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -110,49 +112,91 @@ func Open(_ context.Context, c Config) (*Supervisor, error) {
 	return s, nil
 }
 
-// Serve serves the sockets of all jobs until ctx ends, then stops them all. A
-// job that can't be served is reported and stays listed as failed.
-func (s *Supervisor) Serve(ctx context.Context) error {
+// Serve goes on with all jobs of earlier runs until ctx ends, then stops them
+// all: it serves their sockets, ends what is left of commands that ran when the
+// node died, and lets the jobs that waited wait on. A job that can't be served
+// is reported and stays listed as failed. ready, if not nil, is called when all
+// of them were seen to: before that, no job may be created.
+func (s *Supervisor) Serve(ctx context.Context, ready func()) error {
+	s.mu.Lock()
+	s.ended = ctx.Err
+	s.mu.Unlock()
 	records, err := s.records(ctx)
 	if err != nil {
 		return err
 	}
-	for _, r := range records {
+	oldest := slices.SortedStableFunc(slices.Values(records), func(a, b Job) int { return a.Created.Compare(b.Created) })
+	for _, r := range oldest { // queued ones queue again in the old order
 		if err := s.resume(ctx, r.ID); err != nil {
 			s.log.Error("job not served", slog.String("job", r.ID), slog.Any("err", err))
 		}
 	}
 	s.reportOrphans(records)
+	if ready != nil {
+		ready()
+	}
 	<-ctx.Done()
 	return s.Close()
 }
 
-// resume serves a job that was there before.
+// ending tells whether the node ends, or the supervisor alone.
+func (s *Supervisor) ending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed || s.ended != nil && s.ended() != nil
+}
+
+// resume goes on with a job that was there before.
 func (s *Supervisor) resume(ctx context.Context, id string) error {
 	if err := s.claim(id); err != nil {
 		return err
 	}
 	defer s.unclaim(id)
 	rec, err := s.read(ctx, id)
-	if err == nil {
+	if err != nil {
+		return err
+	}
+	if rec.State.Ended() {
+		return s.retireAgain(ctx, id, &rec)
+	}
+	if rec.Next == "" && rec.Spec.Command != nil && rec.State == StateRunning {
+		if err := s.bury(ctx, id, &rec); err != nil {
+			return err
+		}
+	}
+	if rec.Next == "" {
 		err = s.start(ctx, id, rec)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failed[id] = err != nil
-	return err
+	if delete(s.broken, id); err != nil {
+		s.broken[id] = err
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.begin(id, rec)
+}
+
+// bury ends what is left of a command that ran when the node died.
+func (s *Supervisor) bury(ctx context.Context, id string, rec *record) error {
+	if rec.Run != nil {
+		if err := rec.Run.kill(); err != nil {
+			s.log.Warn("processes of an earlier run", slog.String("job", id), slog.Any("err", err))
+		}
+	}
+	rec.Next, rec.Error, rec.Ended, rec.Run = StateFailed, "node restarted", s.now().UTC().Truncate(time.Millisecond), nil
+	return s.put(ctx, id, *rec)
 }
 
 // Create records a job, makes its work directory and serves its socket: when it
-// returns, the bridge answers. ErrExists if the id is taken.
+// returns, the bridge answers. A job with a command then goes its way by itself.
+// ErrExists if the id is taken, ErrSpec if the job can't be.
 func (s *Supervisor) Create(ctx context.Context, spec Spec) (Job, error) {
-	id, err := specID(spec.ID)
-	if err != nil {
+	if err := s.admit(ctx, &spec); err != nil {
 		return Job{}, err
 	}
-	if err := s.checkWorkDir(ctx, spec.WorkDir); err != nil {
-		return Job{}, err
-	}
+	id := spec.ID
 	if err := s.claim(id); err != nil {
 		return Job{}, err
 	}
@@ -163,19 +207,46 @@ func (s *Supervisor) Create(ctx context.Context, spec Spec) (Job, error) {
 	case !ipld.IsNotFound(err):
 		return Job{}, fmt.Errorf("create job %s: %w", id, err)
 	}
-	rec := record{Created: s.now().UTC().Truncate(time.Second), WorkDir: spec.WorkDir}
-	value, err := json.Marshal(rec)
+	rec := record{Created: s.now().UTC().Truncate(time.Microsecond), WorkDir: spec.WorkDir, Spec: spec, State: StateCreated}
+	if err := s.put(ctx, id, rec); err != nil {
+		return Job{}, err
+	}
+	err := s.start(ctx, id, rec)
+	if err == nil {
+		job := s.describe(id, rec) // before it moves on
+		if err = s.begin(id, rec); err == nil {
+			return job, nil
+		}
+		err = errors.Join(err, s.stop(id))
+	}
+	// The record goes last: what can't be cleaned up now stays removable.
+	return Job{}, fmt.Errorf("create job %s: %w", id, errors.Join(err, s.erase(context.WithoutCancel(ctx), id)))
+}
+
+// admit completes the spec of a new job, or refuses it.
+func (s *Supervisor) admit(ctx context.Context, spec *Spec) error {
+	id, err := specID(spec.ID)
 	if err != nil {
-		return Job{}, fmt.Errorf("create job %s: %w", id, err)
+		return err
 	}
-	if err := s.conf.Records.Put(ctx, id, value); err != nil {
-		return Job{}, fmt.Errorf("create job %s: %w", id, err)
+	spec.ID = id
+	if err := spec.check(); err != nil {
+		return err
 	}
-	if err := s.start(ctx, id, rec); err != nil {
-		// The record goes last: what can't be cleaned up now stays removable.
-		return Job{}, fmt.Errorf("create job %s: %w", id, errors.Join(err, s.erase(context.WithoutCancel(ctx), id)))
+	if c := spec.Command; c != nil {
+		if _, err := s.executor(c.Executor); err != nil {
+			return err
+		}
 	}
-	return s.describe(id, rec), nil
+	for _, other := range spec.After {
+		if _, err := s.read(ctx, other); err != nil {
+			if errors.Is(err, ErrNotFound) {
+				return bad("after: no job %s", other)
+			}
+			return err
+		}
+	}
+	return s.checkWorkDir(ctx, spec.WorkDir)
 }
 
 // List returns all jobs in the order of their ids.
@@ -190,8 +261,8 @@ func (s *Supervisor) records(ctx context.Context) ([]Job, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list jobs: %w", err)
 		}
-		var rec record
-		if err := json.Unmarshal(r.Value, &rec); err != nil || checkID(r.Key) != nil {
+		rec, err := parseRecord(r.Key, r.Value)
+		if err != nil || checkID(r.Key) != nil {
 			s.log.Error("job record is damaged", slog.String("job", r.Key), slog.Any("err", err))
 			continue
 		}
@@ -203,41 +274,19 @@ func (s *Supervisor) records(ctx context.Context) ([]Job, error) {
 
 // Show returns one job, or ErrNotFound.
 func (s *Supervisor) Show(ctx context.Context, id string) (Job, error) {
-	if err := checkID(id); err != nil {
-		return Job{}, fmt.Errorf("job %q: %w", id, ErrNotFound)
-	}
-	rec, err := s.read(ctx, id)
+	rec, err := s.find(ctx, id)
 	if err != nil {
 		return Job{}, err
 	}
 	return s.describe(id, rec), nil
 }
 
-// read returns the record of a job, or ErrNotFound.
-func (s *Supervisor) read(ctx context.Context, id string) (record, error) {
-	var rec record
-	value, err := s.conf.Records.Get(ctx, id)
-	if ipld.IsNotFound(err) {
-		return rec, fmt.Errorf("job %s: %w", id, ErrNotFound)
+// find is read for an id from outside.
+func (s *Supervisor) find(ctx context.Context, id string) (record, error) {
+	if err := checkID(id); err != nil {
+		return record{}, fmt.Errorf("job %q: %w", clip(id), ErrNotFound)
 	}
-	if err == nil {
-		err = json.Unmarshal(value, &rec)
-	}
-	if err != nil {
-		return rec, fmt.Errorf("read job %s: %w", id, err)
-	}
-	return rec, nil
-}
-
-// describe returns what is known of a job.
-func (s *Supervisor) describe(id string, rec record) Job {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	job := Job{ID: id, Created: rec.Created.UTC(), State: StateCreated, WorkDir: s.place.workDir(id, rec), Socket: s.place.socket(id)}
-	if s.failed[id] {
-		job.State = StateFailed
-	}
-	return job
+	return s.read(ctx, id)
 }
 
 // claim keeps others from creating, resuming or removing the same job now.
@@ -259,93 +308,4 @@ func (s *Supervisor) unclaim(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pending, id)
-}
-
-// Remove ends a job: what it fetches is cancelled, its bridge stops, its
-// directory and socket are removed and its pins dropped. A work directory that
-// the caller brought stays, without what the node kept in it. ErrNotFound if
-// there is no such job; after another error Remove can be asked again.
-func (s *Supervisor) Remove(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
-		return fmt.Errorf("job %q: %w", id, ErrNotFound)
-	}
-	if err := s.claim(id); err != nil {
-		return err
-	}
-	defer s.unclaim(id)
-	rec, err := s.read(ctx, id)
-	if err != nil {
-		return err
-	}
-	if err := s.stop(id); err != nil {
-		return fmt.Errorf("remove job %s: %w", id, err)
-	}
-	if rec.WorkDir != "" {
-		if err := removePrivate(rec.WorkDir); err != nil {
-			return fmt.Errorf("remove job %s: %w", id, err)
-		}
-	}
-	if err := s.erase(ctx, id); err != nil {
-		return fmt.Errorf("remove job %s: %w", id, err)
-	}
-	return nil
-}
-
-// erase removes what a job that is not served left: files, pins, record.
-func (s *Supervisor) erase(ctx context.Context, id string) error {
-	if err := s.place.remove(id); err != nil {
-		return err
-	}
-	if err := s.unpin(ctx, bridge.PinName(id)); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	delete(s.failed, id)
-	s.mu.Unlock()
-	return s.conf.Records.Delete(ctx, id)
-}
-
-// unpin drops all pins of a name. They are collected first: an enumeration need
-// not bear changes.
-func (s *Supervisor) unpin(ctx context.Context, name string) error {
-	var mine []blockstore.Pin
-	for p, err := range s.conf.Store.Pins(ctx) {
-		if err != nil {
-			return err
-		}
-		if p.Name == name {
-			mine = append(mine, p)
-		}
-	}
-	for _, p := range mine {
-		if err := s.conf.Store.Unpin(ctx, p.Root, p.Name); err != nil && !ipld.IsNotFound(err) {
-			return err
-		}
-	}
-	return nil
-}
-
-// Close stops all bridges, removes their sockets and waits for what they do.
-// Jobs and their directories stay. It may be called more than once.
-func (s *Supervisor) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	ids := make([]string, 0, len(s.serving))
-	for id := range s.serving {
-		ids = append(ids, id)
-	}
-	s.mu.Unlock()
-	var errs []error
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	for _, id := range ids {
-		wg.Go(func() {
-			err := s.stop(id)
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
 }

@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/hypha-node/hypha-node/blockstore"
@@ -91,10 +91,10 @@ func TestLifeOfAJob(t *testing.T) {
 	if data, err := os.ReadFile(filepath.Join(job.WorkDir, got[0].Path)); err != nil || string(data) != "content" {
 		t.Errorf("%q, %v", data, err)
 	}
-	if shown, err := sup.Show(t.Context(), job.ID); err != nil || shown != job {
+	if shown, err := sup.Show(t.Context(), job.ID); err != nil || cmp.Diff(shown, job) != "" {
 		t.Errorf("%+v, %v; want %+v", shown, err, job)
 	}
-	if list, err := sup.List(t.Context()); err != nil || !slices.Equal(list, []Job{job}) {
+	if list, err := sup.List(t.Context()); err != nil || cmp.Diff(list, []Job{job}) != "" {
 		t.Errorf("%+v, %v", list, err)
 	}
 	if n := pins(t, s.Store, job.ID); n != 1 {
@@ -224,11 +224,11 @@ func TestRestart(t *testing.T) {
 	second := s.open(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- second.Serve(ctx) }()
+	go func() { done <- second.Serve(ctx, nil) }()
 	c := client.New(job.Socket)
 	defer c.Close()
 	bridgetest.Until(t, "an answer", func() bool { return c.Healthy(t.Context()) == nil })
-	if again, err := second.Show(t.Context(), "kept"); err != nil || again != job {
+	if again, err := second.Show(t.Context(), "kept"); err != nil || cmp.Diff(again, job) != "" {
 		t.Errorf("%+v, %v; want %+v", again, err, job)
 	}
 	if _, err := ask(t, job, s.Origin.URL+"/x"); err != nil {
@@ -273,7 +273,7 @@ func TestRestartWithABrokenJob(t *testing.T) {
 	sup = s.open(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- sup.Serve(ctx) }()
+	go func() { done <- sup.Serve(ctx, nil) }()
 	good, err := sup.Show(t.Context(), "b-good")
 	if err != nil {
 		t.Fatal(err)

@@ -15,8 +15,33 @@ import (
 // processTree is what an executor has started: its process group, and whoever
 // inherited the variable that marks the run, in whatever group or session.
 type processTree struct {
-	leader int    // process id, and id of the group
+	leader int    // process id, and id of the group; 0: not known
 	cookie string // "NAME=value" in the environment of the tree
+}
+
+// startOf returns when a process was started, in a text that no other process of
+// that id has had or will have; "" if there is none.
+func startOf(pid int) string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	fields := statOf(pid)
+	if len(fields) < 20 {
+		return ""
+	}
+	return strings.TrimSpace(string(boot)) + "/" + fields[19] // starttime, the 22nd: ticks since the boot
+}
+
+// statOf returns what proc_pid_stat(5) says of a process, from its state on; nil
+// if there is none.
+func statOf(pid int) []string {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil
+	}
+	// The name in brackets may hold anything, then come: state, parent, group.
+	return strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 }
 
 // awaitExit waits until the process has ended and leaves it unreaped, so that
@@ -77,20 +102,23 @@ func (t processTree) each(f func(*os.Process) bool) {
 
 // has tells whether a process that is no zombie belongs to the tree.
 func (t processTree) has(pid int) bool {
-	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
-	if err != nil {
+	fields := statOf(pid)
+	if len(fields) < 3 || fields[0] == "Z" || fields[0] == "X" {
 		return false
 	}
-	// proc_pid_stat(5): the name in brackets may hold anything, then: state, parent, group.
-	_, rest, ok := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 3 || fields[0] == "Z" || fields[0] == "X" {
-		return false
-	}
-	if fields[2] == strconv.Itoa(t.leader) {
+	if t.leader > 0 && fields[2] == strconv.Itoa(t.leader) {
 		return true
 	}
-	environ, err := os.ReadFile(dir + "/environ") // of other users: refused
+	environ, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ") // of other users: refused
 	return err == nil && slices.Contains(strings.Split(string(environ), "\x00"), t.cookie)
+}
+
+// kill ends what is left of a run of an earlier process of the node: its group,
+// if the first of its processes still runs, and whoever has its cookie.
+func (r running) kill() error {
+	t := processTree{cookie: r.Cookie}
+	if r.PID > 0 && r.Start != "" && startOf(r.PID) == r.Start {
+		t.leader = r.PID
+	}
+	return t.killAll()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/bridge/rest"
 	"github.com/hypha-node/hypha-node/connectors/hf"
+	"github.com/hypha-node/hypha-node/jobs"
 )
 
 // Config says what node to open. Repo has no default.
@@ -27,6 +28,11 @@ type Config struct {
 
 	Reserve    int64  // free bytes that the store leaves on the disk; 0: its default, negative: none
 	RuntimeDir string // short absolute path for sockets that don't fit below Repo; "": nowhere
+
+	Executors []jobs.Executor // templates of jobs' commands
+	Environ   []string        // "NAME=value" each: what the commands of jobs get
+	Running   int             // commands that run at once; 0: as package jobs has it
+	LogSize   int64           // bytes kept of each output of a command; 0: as package jobs has it
 
 	Logger *slog.Logger // nil: silent
 }

@@ -35,7 +35,6 @@ type Node struct {
 	store    *blockstore.Disk
 	exchange *bitswap.Exchange // nil: offline
 	jobs     *jobs.Supervisor
-	records  *listing // of the jobs
 	control  *control.Server
 	closers  []func() error // in the order of opening
 }
@@ -84,10 +83,10 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	})
 	n.onClose(engine.Close)
 
-	n.records = newListing(n.store.Records("jobs"))
 	n.jobs, err = jobs.Open(ctx, jobs.Config{
 		Dir: filepath.Join(c.Repo, "jobs"), RuntimeDir: c.RuntimeDir,
-		Records: n.records, Engine: engine, Store: n.store, Logger: c.Logger,
+		Records: n.store.Records("jobs"), Engine: engine, Store: n.store, Hold: n.store.Hold, Announce: n.announceOutput,
+		Executors: c.Executors, Environ: c.Environ, Running: c.Running, LogSize: c.LogSize, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -174,6 +173,16 @@ func (n *Node) announce(ctx context.Context, f dag.File, private bool) {
 	if err := n.exchange.Provide(ctx, f.Root); err != nil && ctx.Err() == nil {
 		n.log.Warn("announce", slog.String("cid", f.Root.String()), slog.Any("error", err))
 	}
+}
+
+// announceOutput tells peers of what a job has published.
+func (n *Node) announceOutput(ctx context.Context, root cid.Cid) {
+	private, err := ingest.Private(ctx, n.store, root)
+	if err != nil {
+		n.log.Warn("announce", slog.String("cid", root.String()), slog.Any("error", err))
+		return
+	}
+	n.announce(ctx, dag.File{Root: root}, private)
 }
 
 // endpoints returns the "host:port" of what the operator has set: jobs may

@@ -30,8 +30,12 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return n.jobs.Serve(ctx) })
-	n.awaitJobs(ctx)
+	resumed := make(chan struct{})
+	g.Go(func() error { return n.jobs.Serve(ctx, func() { close(resumed) }) })
+	select {
+	case <-resumed: // before that, a new job would be taken for an old one
+	case <-ctx.Done(): // Serve has failed, or the node ends
+	}
 	server := &http.Server{
 		Handler:           n.control,
 		ReadHeaderTimeout: 10 * time.Second,

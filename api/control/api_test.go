@@ -237,7 +237,7 @@ func TestJobs(t *testing.T) {
 			t.Errorf("%+v, %v", list, err)
 		}
 		shown, err := r.JobShow(t.Context(), "mine")
-		if err != nil || shown != j {
+		if err != nil || !cmp.Equal(shown, j) {
 			t.Errorf("%+v, %v; want %+v", shown, err, j)
 		}
 		must(t, r.JobRemove(t.Context(), "mine"))

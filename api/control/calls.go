@@ -51,7 +51,12 @@ func (c *Client) Get(ctx context.Context, r GetRequest) iter.Seq2[Event[Written]
 // Cat copies bytes of one file to w and returns how many. An error means that
 // they are not all; those that were written are right.
 func (c *Client) Cat(ctx context.Context, r CatRequest, w io.Writer) (int64, error) {
-	resp, err := c.send(ctx, http.MethodGet, "/v1/cat?"+r.query().Encode(), http.NoBody)
+	return c.content(ctx, "/v1/cat?"+r.query().Encode(), w)
+}
+
+// content copies an answer of bytes to w.
+func (c *Client) content(ctx context.Context, path string, w io.Writer) (int64, error) {
+	resp, err := c.send(ctx, http.MethodGet, path, http.NoBody)
 	if err != nil {
 		return 0, err
 	}
@@ -189,6 +194,49 @@ func (c *Client) JobRemove(ctx context.Context, id string) error {
 	_, err := call[none](ctx, c, http.MethodDelete, "/v1/jobs/"+url.PathEscape(id), nil)
 	return err
 }
+
+// JobStop ends a job, which stays listed, and returns when it has ended.
+func (c *Client) JobStop(ctx context.Context, id string) (jobs.Job, error) {
+	return call[jobs.Job](ctx, c, http.MethodPost, jobPath(id, "stop"), nil)
+}
+
+// JobWatch yields a job at each change of its state until it has ended.
+func (c *Client) JobWatch(ctx context.Context, id string) iter.Seq2[Event[jobs.Job], error] {
+	return events[jobs.Job](ctx, c, http.MethodGet, jobPath(id, "watch"), nil)
+}
+
+// JobHold keeps a held job until the loop is left or ctx ends. It yields the job
+// once.
+func (c *Client) JobHold(ctx context.Context, id string) iter.Seq2[Event[jobs.Job], error] {
+	return events[jobs.Job](ctx, c, http.MethodPost, jobPath(id, "hold"), nil)
+}
+
+// JobStage fetches the inputs of a job whose command is the caller's, and yields
+// the job when the command may be run.
+func (c *Client) JobStage(ctx context.Context, id string) iter.Seq2[Event[jobs.Job], error] {
+	return events[jobs.Job](ctx, c, http.MethodPost, jobPath(id, "stage"), nil)
+}
+
+// JobFinish ends a job whose command was the caller's; its outputs are stored.
+func (c *Client) JobFinish(ctx context.Context, r JobEnd) (jobs.Job, error) {
+	return call[jobs.Job](ctx, c, http.MethodPost, jobPath(r.ID, "finish"), r)
+}
+
+// JobLogs copies an output of a job's command to w.
+func (c *Client) JobLogs(ctx context.Context, r LogsRequest, w io.Writer) error {
+	q := url.Values{}
+	if r.Stream != "" {
+		q.Set("stream", string(r.Stream))
+	}
+	if r.Follow {
+		q.Set("follow", "true")
+	}
+	_, err := c.content(ctx, jobPath(r.ID, "logs")+"?"+q.Encode(), w)
+	return err
+}
+
+// jobPath returns the path of an operation on a job.
+func jobPath(id, operation string) string { return "/v1/jobs/" + url.PathEscape(id) + "/" + operation }
 
 // query returns the request as a query.
 func (r CatRequest) query() url.Values {

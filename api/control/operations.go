@@ -52,6 +52,12 @@ func (s *Server) operations() []operation {
 		{"GET /v1/jobs", many(s.jobList)},
 		{"GET /v1/jobs/{id}", one(s.jobShow)},
 		{"DELETE /v1/jobs/{id}", one(s.jobRemove)},
+		{"POST /v1/jobs/{id}/stop", one(s.jobStop)},
+		{"GET /v1/jobs/{id}/watch", many(s.jobWatch)},
+		{"GET /v1/jobs/{id}/logs", s.jobLogs},
+		{"POST /v1/jobs/{id}/hold", many(s.jobHold)},
+		{"POST /v1/jobs/{id}/stage", many(s.jobStage)},
+		{"POST /v1/jobs/{id}/finish", one(s.jobFinish)},
 	}
 }
 
@@ -66,6 +72,9 @@ func (k *key) fill(r *http.Request) { k.Value = r.PathValue("cid") + r.PathValue
 
 // filler is a request that does not come as a JSON body.
 type filler interface{ fill(r *http.Request) }
+
+// locater is a request whose JSON body lacks what the path says.
+type locater interface{ locate(r *http.Request) }
 
 // one serves an operation with one answer.
 func one[Req, Resp any](do func(ctx context.Context, req Req) (Resp, error)) http.HandlerFunc {
@@ -116,6 +125,9 @@ func decode[Req any](w http.ResponseWriter, r *http.Request) (Req, error) {
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return req, bodyError(errors.New("more than one JSON document"))
+	}
+	if l, ok := any(&req).(locater); ok {
+		l.locate(r)
 	}
 	return req, nil
 }

@@ -2,9 +2,12 @@ package control
 
 import (
 	"encoding/json"
+	"net/http"
 	"time"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/jobs"
 )
 
 // Event is one line of a streamed answer.
@@ -218,9 +221,24 @@ type Usage struct {
 }
 
 // JobRequest asks for a new job. The zero value is a good one.
-type JobRequest struct {
-	ID      string `json:"id,omitempty"`       // "": random
-	WorkDir string `json:"work_dir,omitempty"` // absolute path of an existing directory that outlives the job; "": a private one
+type JobRequest = jobs.Spec
+
+// JobEnd ends a job whose command was the caller's.
+type JobEnd struct {
+	ID       string `json:"-"` // in the path
+	ExitCode int    `json:"exit_code"`
+	Signal   string `json:"signal,omitempty"`  // name of the one that ended the command
+	Failure  string `json:"failure,omitempty"` // why the command could not be run; there is no exit code then
+}
+
+// locate takes the job's id from the path.
+func (r *JobEnd) locate(req *http.Request) { r.ID = req.PathValue("id") }
+
+// LogsRequest asks for an output of a job's command; it travels as a query.
+type LogsRequest struct {
+	ID     string
+	Stream jobs.Stream // "": standard output
+	Follow bool        // until the job has ended
 }
 
 // cidText returns the text of a CID, "" for the undefined one.

@@ -182,12 +182,12 @@ func (c *jobRunCmd) runIn(ctx context.Context, a *app, cl *control.Client, j job
 	if cwriter.IsTerminal(int(stdin.Fd())) {
 		stdin = nil // the command's process group is not the terminal's: its first read would stop it for ever
 	}
-	code, err := jobs.Run(ctx, j, jobs.Command{
+	exit, err := jobs.Run(ctx, j, jobs.Command{
 		Args: c.Command, Env: os.Environ(), Config: json.RawMessage(c.Config), Grace: c.Grace,
 		Stdin: stdin, Stdout: a.stdout, Stderr: a.stderr,
 	})
-	if err != nil || code != 0 {
-		return &failure{code: code, err: err, quiet: err == nil}
+	if err != nil || exit.Code != 0 {
+		return &failure{code: exit.Code, err: err, quiet: err == nil}
 	}
 	return nil
 }

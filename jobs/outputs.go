@@ -1,0 +1,256 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/bridge"
+	"github.com/hypha-node/hypha-node/dag"
+	"github.com/hypha-node/hypha-node/internal/safename"
+)
+
+// Bounds of what a job's record says of its outputs.
+const (
+	maxOutputs     = 1000
+	maxOutputNames = 64 << 10 // bytes of their paths together
+)
+
+// OutputPin returns the name of the pins that keep a job's outputs. They outlive
+// the job.
+func OutputPin(id string) string { return "output:" + id }
+
+// publish stores and pins what the job's patterns match. A pattern that matches
+// nothing is an error, after the others have been stored.
+func (s *Supervisor) publish(ctx context.Context, id string, rec *record) error {
+	if len(rec.Spec.Outputs) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(s.place.workDir(id, *rec))
+	if err != nil {
+		return err
+	}
+	names, err := matches(root, rec.Spec.Outputs)
+	for _, name := range names {
+		if ctx.Err() != nil {
+			break
+		}
+		out, perr := s.store(ctx, root, id, name, rec.Spec.Announce)
+		if perr != nil {
+			err = errors.Join(err, fmt.Errorf("output %s: %w", name, perr))
+			break
+		}
+		rec.Outputs = append(rec.Outputs, out)
+	}
+	return errors.Join(err, ctx.Err(), root.Close())
+}
+
+// store stores and pins one output.
+func (s *Supervisor) store(ctx context.Context, root *os.Root, id, name string, announce bool) (Output, error) {
+	defer s.conf.Hold()() // until it is pinned
+	info, err := root.Lstat(name)
+	if err != nil {
+		return Output{}, err
+	}
+	out := Output{Path: name}
+	var c cid.Cid
+	if info.IsDir() {
+		c, err = s.storeTree(ctx, root, &out)
+	} else {
+		c, err = s.storeFile(ctx, root, &out)
+	}
+	if err != nil {
+		return Output{}, err
+	}
+	out.CID = c.String()
+	if err := s.conf.Store.Pin(ctx, blockstore.Pin{Root: c, Name: OutputPin(id)}); err != nil {
+		return Output{}, err
+	}
+	if announce && s.conf.Announce != nil {
+		s.conf.Announce(ctx, c)
+	}
+	return out, nil
+}
+
+func (s *Supervisor) storeTree(ctx context.Context, root *os.Root, out *Output) (cid.Cid, error) {
+	dir, err := root.OpenRoot(path.Dir(out.Path))
+	if err != nil {
+		return cid.Undef, err
+	}
+	e, err := dag.ImportTree(ctx, s.conf.Store, dir, path.Base(out.Path), dag.TreeOptions{Hidden: true})
+	out.Size = e.Size
+	return e.Cid, errors.Join(err, dir.Close())
+}
+
+func (s *Supervisor) storeFile(ctx context.Context, root *os.Root, out *Output) (cid.Cid, error) {
+	// A FIFO that has taken the file's place would be waited for otherwise.
+	f, err := root.OpenFile(out.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return cid.Undef, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("is no regular file")
+	}
+	if err != nil {
+		return cid.Undef, errors.Join(err, f.Close())
+	}
+	file, err := dag.Import(ctx, s.conf.Store, &untilDone{ctx.Err, f}, dag.ImportOptions{Size: info.Size()})
+	out.Size, out.Checksum = file.Size, "sha256:"+hex.EncodeToString(file.SHA256[:])
+	return file.Root, errors.Join(err, f.Close())
+}
+
+// untilDone is a reader that ends with a context.
+type untilDone struct {
+	ended func() error
+	io.Reader
+}
+
+// Read reads, unless the context has ended.
+func (u *untilDone) Read(b []byte) (int, error) {
+	if err := u.ended(); err != nil {
+		return 0, err
+	}
+	return u.Reader.Read(b)
+}
+
+// matches returns the files and directories below root that patterns match, in
+// the order of their names, and an error that names the patterns that match
+// nothing. Symlinks, devices and the node's own directory match no pattern, and
+// names that begin with a dot only one that begins so.
+func matches(root *os.Root, patterns []string) ([]string, error) {
+	m := &matcher{root: root, found: map[string]bool{}}
+	var errs []error
+	for _, pattern := range patterns {
+		m.hit, m.unsafe = false, nil
+		err := m.walk(".", strings.Split(pattern, "/"))
+		if errors.Is(err, errTooMany) {
+			return nil, fmt.Errorf("output %q: %w", pattern, err)
+		}
+		if err = errors.Join(err, m.unsafe); err != nil {
+			errs = append(errs, fmt.Errorf("output %q: %w", pattern, err))
+		} else if !m.hit {
+			errs = append(errs, fmt.Errorf("output %q: nothing matches", pattern))
+		}
+	}
+	names := make([]string, 0, len(m.found))
+	for name := range m.found {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names, errors.Join(errs...)
+}
+
+// matcher collects what patterns match.
+type matcher struct {
+	root  *os.Root
+	found map[string]bool
+	bytes int // of the names
+
+	// Of the pattern at hand:
+	hit    bool
+	unsafe error // the first name that can't be one
+}
+
+// errTooMany says that patterns match more than a record holds.
+var errTooMany = fmt.Errorf("more than %d outputs; name their directory", maxOutputs)
+
+// anyDepth is the segment that stands for any number of directories.
+const anyDepth = "**"
+
+// walk matches the segments of a pattern below dir.
+func (m *matcher) walk(dir string, segments []string) error {
+	if strings.Count(dir, "/") > safename.MaxDepth {
+		return fmt.Errorf("deeper than %d directories", safename.MaxDepth)
+	}
+	if segments[0] == anyDepth {
+		if len(segments) == 1 {
+			segments = []string{anyDepth, "*"} // the files of all directories
+		}
+		if err := m.walk(dir, segments[1:]); err != nil {
+			return err
+		}
+	} else if !strings.ContainsAny(segments[0], `*?[\`) {
+		return m.enter(path.Join(dir, segments[0]), segments, false)
+	}
+	return m.list(dir, segments)
+}
+
+// list matches the first segment with the entries of dir.
+func (m *matcher) list(dir string, segments []string) error {
+	entries, err := fs.ReadDir(m.root.FS(), dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil // it has gone meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
+		if name == bridge.Private || e.Name()[0] == '.' && segments[0][0] != '.' {
+			continue
+		}
+		if segments[0] == anyDepth {
+			if e.IsDir() {
+				if err := m.walk(name, segments); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if ok, err := path.Match(segments[0], e.Name()); err != nil || !ok {
+			continue // patterns were checked
+		}
+		if err := m.enter(name, segments, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enter goes on with the segments after the first, which name matches.
+func (m *matcher) enter(name string, segments []string, listed bool) error {
+	info, err := m.root.Lstat(name)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			return nil
+		}
+		return err
+	}
+	if len(segments) > 1 {
+		if info.IsDir() {
+			return m.walk(name, segments[1:])
+		}
+		return nil
+	}
+	if !info.IsDir() && !info.Mode().IsRegular() {
+		return nil
+	}
+	if listed { // the command chose the name
+		if err := checkInside(name); err != nil {
+			m.hit, m.unsafe = true, cmp.Or(m.unsafe, err)
+			return nil
+		}
+	}
+	m.hit = true
+	if m.found[name] {
+		return nil
+	}
+	m.found[name] = true
+	if m.bytes += len(name); len(m.found) > maxOutputs || m.bytes > maxOutputNames {
+		return errTooMany
+	}
+	return nil
+}
