@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/peering"
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
@@ -219,4 +220,17 @@ func (e *Exchange) dialOnce(ctx context.Context, info peer.AddrInfo) error {
 		return errors.Join(ctx.Err(), err)
 	}
 	return err
+}
+
+// Host returns the host of this node, for protocols beside bitswap. It is closed
+// by Close, unless it came with the Config.
+func (e *Exchange) Host() host.Host { return e.host }
+
+// FindPeer asks the DHT for the addresses of a peer.
+func (e *Exchange) FindPeer(ctx context.Context, id peer.ID) (peer.AddrInfo, error) {
+	info, err := e.dht.FindPeer(ctx, id)
+	if err != nil {
+		return peer.AddrInfo{}, fmt.Errorf("find peer %s: %w", id, err)
+	}
+	return info, nil
 }

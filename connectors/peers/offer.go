@@ -42,9 +42,22 @@ type Delivery interface {
 	// Keep is called when the file is stored durably, in the order in which the
 	// sender sent its files. When it returns nil the sender is told so: the file
 	// must be safe from a crash by then.
+	// An error is answered as those of Offered are.
 	Keep(ctx context.Context) error
-	// Drop is called when the transfer failed: nothing was kept.
+	// Drop is called when the transfer failed: nothing was kept. A *Refusal with
+	// CodeMismatch says that the sender lied about the content.
 	Drop(err error)
+}
+
+// Follower is a Delivery that goes along with its transfer. It is optional.
+type Follower interface {
+	Delivery
+	// Done is closed when the receiver wants the file no more, nil never: the
+	// transfer ends with Drop and the sender is told CodeCancelled.
+	Done() <-chan struct{}
+	// Moved gets the bytes of content that came in since its last call; it is
+	// called from any goroutine and returns soon.
+	Moved(n int64)
 }
 
 // ErrDelivered says that a transfer was delivered before; the sender is told
@@ -75,9 +88,10 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s", r.Code, r.Detail
 
 // SendOptions say how one offer is made. The zero value is ready to use.
 type SendOptions struct {
-	// Turn is called when the receiver has the bytes and before it keeps them:
-	// it waits until the sender's earlier files for this peer have been kept or
-	// have failed. nil does not wait.
+	// Turn is called once, at any time after Send began, and the receiver keeps
+	// the file after it returned nil only: it waits until the sender's earlier
+	// files for this peer have been kept or have failed. Its error ends the
+	// transfer. ctx ends with the transfer. nil does not wait.
 	Turn func(ctx context.Context) error
 	// Progress gets the bytes that went to the peer from here since its last call.
 	Progress func(n int64)
