@@ -26,7 +26,29 @@ var (
 	ErrBusy = errors.New("busy")
 	// ErrOffline says that the node has no network.
 	ErrOffline = errors.New("node is offline")
+	// ErrCancelled says that a transfer was ended by Cancel.
+	ErrCancelled = errors.New("transfer was cancelled")
 )
+
+// SendError says that a file did not reach all the peers that it should have.
+type SendError struct {
+	Results []Delivered // of every peer that was tried, in the order of the request; never nil
+	Err     error       // of the first peer that failed; context.DeadlineExceeded when the time was up
+}
+
+// Error returns how many failed, and the first reason.
+func (e *SendError) Error() string {
+	missing := 0
+	for _, d := range e.Results {
+		if d.Status != delivered {
+			missing++
+		}
+	}
+	return fmt.Sprintf("%d of %d deliveries failed: %v", missing, len(e.Results), e.Err)
+}
+
+// Unwrap returns the first reason.
+func (e *SendError) Unwrap() error { return e.Err }
 
 // PathError says which path was refused and why. It is an ErrInvalidPath.
 type PathError struct {
@@ -58,18 +80,6 @@ func (e *FetchError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *FetchError) Unwrap() error { return e.Err }
-
-// SendError says that some peers did not get a file.
-type SendError struct {
-	Results []Delivered // of every peer, in the order of the request
-	Err     error       // why: of the first that failed, or the timeout
-}
-
-// Error returns the cause's message.
-func (e *SendError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *SendError) Unwrap() error { return e.Err }
 
 // clip shortens an outside name for a message.
 func clip(s string) string {

@@ -24,9 +24,8 @@ const MaxFiles = 100_000
 type FetchRequest struct {
 	Ref    connectors.Ref
 	OutDir string // relative to the work directory, slash-separated; "": DefaultDir
-
-	// Progress, if not nil, is told how far the request is, now and then, from
-	// any goroutine; it returns quickly.
+	// Progress, if not nil, is told at most about ten times a second how far it
+	// is, and how it ended; one call at a time. It must not block.
 	Progress func(Transfer)
 }
 
@@ -62,23 +61,31 @@ func (j *Job) Fetch(ctx context.Context, r FetchRequest) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, end, err := j.begin(ctx)
+	ctx, t, end, err := j.start(ctx, kindFetch, r.Ref.String(), r.Progress)
 	if err != nil {
 		return nil, err
 	}
-	defer end()
+	results, err := j.fetch(ctx, r.Ref, dir, t)
+	end(err)
+	return results, err
+}
+
+// fetch is Fetch as a transfer.
+func (j *Job) fetch(ctx context.Context, ref connectors.Ref, dir string, t *transfer) ([]Result, error) {
 	start := j.now()
 	staging, err := openDir(j.root, temporary)
 	if err != nil {
 		return nil, fmt.Errorf("open temporary directory: %w", err)
 	}
-	b := &batch{job: j, staging: staging, dir: dir, sum: r.Ref.SHA256(), failed: math.MaxInt}
-	b.run(ctx, r.Ref)
+	b := &batch{job: j, staging: staging, dir: dir, sum: ref.SHA256(), failed: math.MaxInt, transfer: t}
+	b.bring = b.materialize
+	b.run(ctx, ref)
 	if err := staging.Close(); err != nil {
 		return nil, fmt.Errorf("close temporary directory: %w", err)
 	}
 	results, err := b.outcome(ctx)
-	j.logFetch(r.Ref, results, j.now().Sub(start), err)
+	t.update(func(is *Transfer) { is.Results = results })
+	j.logFetch(ref, results, j.now().Sub(start), err)
 	return results, err
 }
 
@@ -94,10 +101,14 @@ func (j *Job) logFetch(ref connectors.Ref, results []Result, took time.Duration,
 
 // batch is the work of one request.
 type batch struct {
-	job     *Job
-	staging *os.Root           // the temporary directory
-	dir     string             // checked directory of the results
-	sum     *[sha256.Size]byte // what the caller expects of the only file; nil if nothing
+	job      *Job
+	transfer *transfer
+	staging  *os.Root           // the temporary directory
+	dir      string             // checked directory of the results
+	sum      *[sha256.Size]byte // what the caller expects of the only file; nil if nothing
+
+	// bring makes the result of one item, whose path is checked.
+	bring func(ctx context.Context, it connectors.Item, name string) (Result, error)
 
 	mu     sync.Mutex
 	files  []entry // in the order of the request
@@ -115,6 +126,7 @@ type entry struct {
 func (b *batch) run(ctx context.Context, ref connectors.Ref) {
 	var group errgroup.Group
 	group.SetLimit(b.job.parallel)
+	b.transfer.listing(true)
 	for it, err := range b.items(ctx, ref) {
 		n := b.add(it, err)
 		if b.stopped(n) {
@@ -127,6 +139,7 @@ func (b *batch) run(ctx context.Context, ref connectors.Ref) {
 			return nil
 		})
 	}
+	b.transfer.listing(false)
 	//nolint:errcheck // the functions return nil
 	_ = group.Wait()
 }
@@ -184,6 +197,9 @@ func (b *batch) add(it connectors.Item, err error) int {
 	if err == nil && n >= MaxFiles {
 		err = fmt.Errorf("%w: more than %d", ErrTooMany, MaxFiles)
 	}
+	if err == nil {
+		b.transfer.expect(it.Size)
+	}
 	b.files = append(b.files, e)
 	b.end(n, nil, err)
 	return n
@@ -197,7 +213,9 @@ func (b *batch) fetch(ctx context.Context, n int, it connectors.Item) {
 	var result Result
 	err := b.job.slot(ctx)
 	if err == nil {
-		result, err = b.materialize(ctx, it, name)
+		if err = b.job.limits.settle(ctx); err == nil {
+			result, err = b.bring(ctx, b.job.limits.paced(it), name)
+		}
 		<-b.job.slots
 	}
 	b.mu.Lock()

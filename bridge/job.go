@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/ipfs/go-cid"
 
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
@@ -41,6 +44,13 @@ type Config struct {
 	// their bytes is tried out with it. "" means that they can't.
 	StoreDir string
 
+	Peers      Peers              // nil: offline
+	Inbox      blockstore.Records // one bucket for all jobs: keys begin with the job's id and a slash; nil: offline
+	Scope      Scope
+	Limits     Limits
+	Controller Controller                                    // nil: none
+	Announce   func(ctx context.Context, root cid.Cid) error // tells the network of a root; nil: nobody is told
+
 	Parallel int              // files of one request that are fetched at once; 0: 8
 	Limit    int              // files of all requests that are fetched at once, others wait; 0: 16
 	Logger   *slog.Logger     // nil: silent
@@ -53,6 +63,10 @@ type Info struct {
 	WorkDir string    `json:"work_dir"` // absolute path
 	Socket  string    `json:"socket"`   // absolute path
 	Created time.Time `json:"created"`  // UTC
+
+	PeerID string `json:"peer_id,omitempty"` // of this node, "" when it is offline
+	Limits Limits `json:"limits"`            // in effect; -1 is none
+	Use    Use    `json:"use"`
 }
 
 // Job is one job's resources. It is safe for concurrent use.
@@ -68,6 +82,18 @@ type Job struct {
 	now      func() time.Time
 
 	naming sync.Mutex // held while a file gets its final name
+
+	peers      Peers // nil: offline
+	scope      Scope // Job and Peers are canonical
+	limits     *limiter
+	ledger     *ledger
+	inbox      *inbox // nil: offline
+	lanes      *lanes
+	controller Controller
+	announce   func(ctx context.Context, root cid.Cid) error
+
+	sendMu sync.Mutex // held while a send call takes its place
+	sends  int64      // send calls so far
 
 	mu      sync.Mutex
 	closed  bool
@@ -110,14 +136,49 @@ func Open(c Config) (*Job, error) {
 	if j.now == nil {
 		j.now = time.Now
 	}
+	if err := j.join(c); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
 	return j, nil
 }
 
-// Info returns what the job is.
-func (j *Job) Info() Info { return j.info }
+// join opens what connects the job with others.
+func (j *Job) join(c Config) error {
+	j.peers, j.scope, j.controller, j.announce = c.Peers, c.Scope, c.Controller, c.Announce
+	j.scope.Job = cmp.Or(j.scope.Job, c.ID)
+	j.limits, j.ledger, j.lanes = newLimiter(c.Limits), newLedger(j.now), newLanes()
+	if j.peers != nil {
+		j.info.PeerID = j.peers.Self()
+		ids, err := j.parsePeers(c.Scope.Peers)
+		if err != nil {
+			return err
+		}
+		j.scope.Peers = ids
+	}
+	if err := checkChannel(j.scope.Channel); err != nil {
+		return err
+	}
+	if c.Inbox == nil {
+		return nil
+	}
+	log := inboxLog{records: c.Inbox, prefix: c.ID + "/"}
+	pins := newPinner(c.Store, InboxPinName(c.ID), log.putUnclean)
+	var err error
+	j.inbox, err = openInbox(context.Background(), log, pins, j.limits)
+	if err == nil {
+		j.inbox.warn = func(msg string, err error) {
+			j.log.Warn("inbox", logJob(j), slog.String("problem", msg), logError(err))
+		}
+	}
+	return err
+}
 
-// PinName returns the name of the pins that keep a job's files in the store.
-func PinName(id string) string { return "job:" + id }
+// Info returns what the job is.
+func (j *Job) Info() Info {
+	info := j.info
+	info.Limits, info.Use = j.Limits(), j.Use()
+	return info
+}
 
 // begin registers one operation: Close cancels its context with ErrClosed and
 // waits for end.
@@ -156,6 +217,9 @@ func (j *Job) Stop() {
 // Close stops the job and closes its work directory, which stays.
 func (j *Job) Close() error {
 	j.Stop()
+	if j.inbox != nil {
+		j.inbox.close()
+	}
 	if err := j.root.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
 		return fmt.Errorf("close work directory: %w", err)
 	}

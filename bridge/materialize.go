@@ -17,7 +17,7 @@ import (
 // materialize fetches one item and gives its file the final name.
 func (b *batch) materialize(ctx context.Context, it connectors.Item, name string) (r Result, err error) {
 	t := newTee(b.staging)
-	opts := ingest.Options{Pin: PinName(b.job.info.ID)}
+	opts := b.options()
 	if !b.job.shares && b.job.roomFor(it.Size) {
 		opts.Tee = t // a reflink is better: it takes no second copy's room
 	}
@@ -29,6 +29,10 @@ func (b *batch) materialize(ctx context.Context, it connectors.Item, name string
 	if b.sum != nil && got.File.SHA256 != *b.sum {
 		return Result{}, mismatch(*b.sum, got.File.SHA256)
 	}
+	if err := b.account(it, got); err != nil {
+		return Result{}, err
+	}
+	defer func() { b.refund(got, err) }()
 	if err := b.place(ctx, t, got, name); err != nil {
 		return Result{}, err
 	}

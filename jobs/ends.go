@@ -147,7 +147,7 @@ func (s *Supervisor) unpin(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		if p.Name == name {
+		if p.Name == name || p.Name == name+"/inbox" { // bridge.InboxPinName
 			mine = append(mine, p)
 		}
 	}

@@ -96,10 +96,21 @@ func (w *World) Open(t testing.TB, id string) *bridge.Job {
 // OpenIn opens a job in a directory.
 func (w *World) OpenIn(t testing.TB, id, dir string) *bridge.Job {
 	t.Helper()
-	j, err := bridge.Open(bridge.Config{
+	return w.OpenWith(t, w.Config(id, dir))
+}
+
+// Config returns what opens a job in a directory, offline.
+func (w *World) Config(id, dir string) bridge.Config {
+	return bridge.Config{
 		ID: id, WorkDir: dir, Socket: filepath.Join(filepath.Dir(dir), "bridge.sock"),
 		Created: time.Unix(1_790_000_000, 0), Engine: w.Engine, Store: w.Store, StoreDir: filepath.Dir(dir), Now: w.now,
-	})
+	}
+}
+
+// OpenWith opens a job, closed with the test.
+func (w *World) OpenWith(t testing.TB, c bridge.Config) *bridge.Job {
+	t.Helper()
+	j, err := bridge.Open(c)
 	if err != nil {
 		t.Fatal(err)
 	}
