@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/internal/atomicfile"
@@ -49,7 +50,9 @@ type Written struct {
 // Export writes the file or tree c as name below dir; name is a slash-separated
 // path, and "." is dir itself for a tree. Missing parents are made. A file
 // appears whole or not at all; one with the same content is left as it is, and
-// another is ErrExists without Force. Nothing outside dir is touched.
+// another is ErrExists without Force. A tree that is not fit to be written leaves
+// nothing behind, and no error leaves a directory that was made and is empty.
+// Nothing outside dir is touched.
 func Export(ctx context.Context, src blockstore.Store, c cid.Cid, dir *os.Root, name string, o ExportOptions) (Written, error) {
 	if !fs.ValidPath(name) {
 		return Written{}, &fs.PathError{Op: "export", Path: name, Err: fs.ErrInvalid}
@@ -76,28 +79,35 @@ func Export(ctx context.Context, src blockstore.Store, c cid.Cid, dir *os.Root, 
 	if err := newGuard(o.Limits).file(n.size); err != nil {
 		return Written{}, err
 	}
-	if err := o.mkdirAll(dir, path.Dir(name)); err != nil {
-		return Written{}, err
-	}
-	parent, err := atomicfile.OpenDir(dir, path.Dir(name))
-	if err != nil {
-		return Written{}, err
-	}
-	err = o.file(ctx, src, parent, path.Base(name), &w)
-	if err := errors.Join(err, parent.Close()); err != nil {
-		return Written{}, fmt.Errorf("export %q: %w", name, err)
+	var made []string
+	if err := o.below(ctx, src, dir, &w, &made); err != nil {
+		return Written{}, fmt.Errorf("export %q: %w", name, errors.Join(err, removeDirs(dir, made)))
 	}
 	return w, nil
 }
 
-// mkdirAll makes a directory and its parents with exactly the mode asked for.
-func (o *ExportOptions) mkdirAll(root *os.Root, name string) error {
+// below writes the file w.Cid as w.Path, and its parents, below dir.
+func (o *ExportOptions) below(ctx context.Context, src blockstore.Store, dir *os.Root, w *Written, made *[]string) error {
+	if err := o.mkdirAll(dir, path.Dir(w.Path), made); err != nil {
+		return err
+	}
+	parent, err := atomicfile.OpenDir(dir, path.Dir(w.Path))
+	if err != nil {
+		return err
+	}
+	err = o.file(ctx, src, parent, path.Base(w.Path), w)
+	return errors.Join(err, parent.Close())
+}
+
+// mkdirAll makes a directory and its parents with exactly the mode asked for, and
+// appends those that were not there to made.
+func (o *ExportOptions) mkdirAll(root *os.Root, name string, made *[]string) error {
 	if name == "." {
 		return nil
 	}
 	err := root.Mkdir(name, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := o.mkdirAll(root, path.Dir(name)); err != nil {
+		if err := o.mkdirAll(root, path.Dir(name), made); err != nil {
 			return err
 		}
 		err = root.Mkdir(name, 0o700)
@@ -109,8 +119,27 @@ func (o *ExportOptions) mkdirAll(root *os.Root, name string) error {
 			err = fmt.Errorf("%q is not a directory: %w", name, ErrExists)
 		}
 		return err
-	case err != nil || o.DirMode.Perm() == 0o700:
+	case err != nil:
 		return err
 	}
+	*made = append(*made, name)
+	if o.DirMode.Perm() == 0o700 {
+		return nil
+	}
 	return root.Chmod(name, o.DirMode.Perm())
+}
+
+// removeDirs removes those of the directories that are empty, children before
+// parents. What somebody has put into one, or in its place, stays.
+func removeDirs(root *os.Root, dirs []string) error {
+	for _, name := range slices.Backward(dirs) {
+		if info, err := root.Lstat(name); err != nil || !info.IsDir() {
+			continue
+		}
+		// fs.ErrExist is also what a directory that is not empty answers.
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
 }

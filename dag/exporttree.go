@@ -30,6 +30,7 @@ type treeExporter struct {
 	large sync.Mutex // one file of several leaves at a time: each uses all cores
 	told  sync.Mutex // of OnEntry
 	links []Entry
+	made  []string // directories, parents before children
 	size  atomic.Int64
 }
 
@@ -47,38 +48,47 @@ type exportJob struct {
 }
 
 func exportTree(ctx context.Context, src blockstore.Store, n *node, root *os.Root, w Written, o ExportOptions) (Written, error) {
-	if err := surveyTree(ctx, src, w.Cid, n, o.Limits); err != nil {
+	if err := surveyTree(ctx, src, w.Cid, n, &o); err != nil {
 		return Written{}, fmt.Errorf("export %q: %w", w.Path, err)
 	}
 	x := &treeExporter{ExportOptions: &o, src: src, top: w.Path, guard: newGuard(o.Limits), jobs: make(chan exportJob, 64)}
+	err := x.run(ctx, root, n, w.Cid)
+	if err != nil {
+		return Written{}, fmt.Errorf("export %q: %w", w.Path, errors.Join(err, removeDirs(root, x.made)))
+	}
+	w.Size = x.size.Load()
+	return w, nil
+}
+
+// run writes the tree.
+func (x *treeExporter) run(ctx context.Context, root *os.Root, n *node, c cid.Cid) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for range 2 * runtime.GOMAXPROCS(0) { // making a file is waiting, too
 		g.Go(func() error { return x.work(ctx) })
 	}
 	g.Go(func() error {
 		defer close(x.jobs)
-		return x.dir(ctx, root, n, w.Cid, "")
+		return x.dir(ctx, root, n, c, "")
 	})
 	err := g.Wait()
 	for j := range x.jobs { // what nobody took because of an error
 		err = errors.Join(err, j.in.done())
 	}
 	if err != nil {
-		return Written{}, fmt.Errorf("export %q: %w", w.Path, err)
+		return err
 	}
 	for _, l := range x.links {
 		if err := x.symlink(root, l); err != nil {
-			return Written{}, fmt.Errorf("export %q: %w", w.Path, err)
+			return err
 		}
 	}
-	w.Size = x.size.Load()
-	return w, nil
+	return nil
 }
 
 // dir writes the directory n as p.
 func (x *treeExporter) dir(ctx context.Context, root *os.Root, n *node, c cid.Cid, p string) (err error) {
 	name := path.Join(x.top, p)
-	if err := x.mkdirAll(root, name); err != nil {
+	if err := x.mkdirAll(root, name, &x.made); err != nil {
 		return err
 	}
 	d := &exportDir{}
@@ -211,13 +221,19 @@ func (x *treeExporter) symlink(root *os.Root, l Entry) error {
 }
 
 // staysInside tells whether a symlink at path p of a tree can only lead to what
-// is in the tree. ".." is allowed at the front alone: behind a name that is
-// itself a symlink it would go up from somewhere else.
+// is in the tree.
 func staysInside(p, target string) bool {
+	up, ok := climb(target)
+	return ok && up <= strings.Count(p, "/")
+}
+
+// climb returns how many directories a symlink goes up from its own; ok is false
+// for a target that may lead anywhere. ".." is allowed at the front alone: behind
+// a name that is itself a symlink it would go up from somewhere else.
+func climb(target string) (up int, ok bool) {
 	if target == "" || len(target) > 4095 || strings.ContainsAny(target, "\x00\\") || path.IsAbs(target) {
-		return false
+		return 0, false
 	}
-	up := 0
 	names := strings.Split(target, "/")
 	for len(names) > 0 && names[0] == ".." {
 		up++
@@ -225,8 +241,8 @@ func staysInside(p, target string) bool {
 	}
 	for _, s := range names {
 		if s == ".." || s == "" || strings.Contains(s, ":") {
-			return false
+			return 0, false
 		}
 	}
-	return up <= strings.Count(p, "/")
+	return up, true
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 
@@ -61,11 +60,8 @@ func readFirst(r io.Reader, chunk int, size int64) ([]byte, error) {
 		chunk = int(size)
 	}
 	buf := make([]byte, chunk+1)
-	n, err := io.ReadFull(r, buf)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
-	}
-	return buf[:n], nil
+	n, _, err := readFull(r, buf)
+	return buf[:n], err
 }
 
 // importLeaf takes in content that is one leaf.

@@ -122,8 +122,8 @@ func (b *batch) smallFile(ctx context.Context, j job, f *os.File, size int) erro
 		}
 	}
 	buf := b.slab[b.used : b.used+room]
-	n, err := io.ReadFull(f, buf)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	n, _, err := readFull(f, buf)
+	if err != nil {
 		return err
 	}
 	if n != size {

@@ -143,9 +143,8 @@ func (im *importer) read(ctx context.Context, r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		n, err := io.ReadFull(r, u.buf)
-		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !end {
+		n, end, err := readFull(r, u.buf)
+		if err != nil {
 			return err
 		}
 		u.off, u.content = im.size, u.buf[:n]

@@ -11,9 +11,10 @@ import (
 // survey looks at a tree before anything of it is written: every directory
 // once, however often it is shown.
 type survey struct {
-	src   Getter
-	guard *guard // counts each directory once, so it bounds the survey itself
-	known map[string]extent
+	src      Getter
+	guard    *guard // counts each directory once, so it bounds the survey itself
+	symlinks bool   // are allowed where they stay in the tree
+	known    map[string]extent
 }
 
 // extent is what a directory amounts to when it is written out.
@@ -22,15 +23,16 @@ type extent struct {
 	bytes   int64 // of content below it
 	depth   int   // segments of the deepest path below it
 	path    int   // bytes of the longest path below it
+	up      int   // directories that a symlink below it goes up beyond it
 }
 
 // beyond is more than any limit; sums stop there and don't overflow.
 const beyond = int64(1) << 61
 
 // surveyTree returns an error when the directory n, whose block is c, is not fit
-// to be written: names, sizes, numbers, what is missing.
-func surveyTree(ctx context.Context, src Getter, c cid.Cid, n *node, l Limits) error {
-	s := &survey{src: src, guard: newGuard(l), known: make(map[string]extent)}
+// to be written: names, sizes, numbers, what is missing, symlinks that leave.
+func surveyTree(ctx context.Context, src Getter, c cid.Cid, n *node, o *ExportOptions) error {
+	s := &survey{src: src, guard: newGuard(o.Limits), symlinks: o.Symlinks, known: make(map[string]extent)}
 	x, err := s.dir(ctx, c, n, 0)
 	switch limits := s.guard.limits; {
 	case err != nil:
@@ -43,6 +45,8 @@ func surveyTree(ctx context.Context, src Getter, c cid.Cid, n *node, l Limits) e
 		return fmt.Errorf("directory %s: more than %d bytes in all: %w", c, limits.Bytes, ErrTooLarge)
 	case x.depth > safename.MaxDepth || x.path > safename.MaxPath:
 		return fmt.Errorf("directory %s: paths too long or too deep: %w", c, ErrTooLarge)
+	case x.up > 0:
+		return fmt.Errorf("directory %s: a symlink leads out of the tree: %w", c, ErrSymlink)
 	}
 	return nil
 }
@@ -56,7 +60,14 @@ func (s *survey) dir(ctx context.Context, c cid.Cid, n *node, depth int) (x exte
 			return extent{}, err
 		}
 		below := extent{bytes: e.Size}
-		if e.Type == TypeDir {
+		switch e.Type {
+		case TypeSymlink:
+			up, ok := climb(e.Target)
+			if !ok || !s.symlinks {
+				return extent{}, fmt.Errorf("%q: points to %.100q: %w", e.Path, e.Target, ErrSymlink)
+			}
+			x.up = max(x.up, up)
+		case TypeDir:
 			known, ok := s.known[string(e.Cid.Hash())]
 			if !ok {
 				if known, err = s.dir(ctx, e.Cid, e.node, depth+1); err != nil {
@@ -65,6 +76,8 @@ func (s *survey) dir(ctx context.Context, c cid.Cid, n *node, depth int) (x exte
 				s.known[string(e.Cid.Hash())] = known
 			}
 			below = known
+			x.up = max(x.up, below.up-1)
+		case TypeFile:
 		}
 		x.entries = min(x.entries+1+below.entries, beyond)
 		x.bytes = min(x.bytes+below.bytes, beyond)
