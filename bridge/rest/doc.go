@@ -13,5 +13,6 @@
 //  3. What a client can make the node hold is bounded: connections, headers,
 //     bodies (1 MiB, few at a time), depth of JSON, time to send it.
 //  4. The socket is 0600 from its first moment, in a directory of mode 0700, and
-//     only processes of the same user get an answer.
+//     only processes of the same user get an answer, or those that Config.Caller
+//     accepts.
 package rest

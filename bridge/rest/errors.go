@@ -58,6 +58,7 @@ type class struct {
 func classes() []class {
 	return []class{
 		{errRoute, http.StatusNotFound, "not_found", ""},
+		{ErrCaller, http.StatusForbidden, "forbidden_caller", "a job's socket is for the processes of that job"},
 		{errMethod, http.StatusMethodNotAllowed, "method_not_allowed", ""},
 		{errMedia, http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json"},
 		{errBody, http.StatusRequestEntityTooLarge, "too_large", ""},

@@ -21,6 +21,10 @@ import (
 type Config struct {
 	Job    Resources // must be set
 	Logger *slog.Logger
+	// Caller says whether a process may use the socket, by an error why not: its
+	// requests are answered with 403 and a line in the log then. It is asked once
+	// a connection. nil: every process that Listen lets in may.
+	Caller func(Caller) error
 
 	MaxConns      int           // open connections of one socket; 0: 2048
 	HeaderTimeout time.Duration // for the header of a request; 0: 10 s
@@ -84,6 +88,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if err := refusal(r); err != nil {
+		h.fail(w, r, err)
+		return
+	}
 	h.routes.ServeHTTP(w, r)
 }
 
@@ -128,7 +136,11 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 		BaseContext:    func(net.Listener) context.Context { return base },
+		ConnContext:    h.judgeCaller,
 		Protocols:      protocols(),
+	}
+	if h.conf.Caller != nil {
+		l = everyone(l)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(limitConns(l, h.conf.MaxConns)) }()
