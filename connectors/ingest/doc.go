@@ -20,6 +20,8 @@
 //   - N concurrent fetches of one identity open the origin once. Who gives up
 //     hurts nobody else; the flight ends with the last who waits.
 //   - Content that does not match what was announced is recorded nowhere.
+//   - No collection of garbage takes what a flight brings before all who wanted
+//     it have pinned it.
 //   - A tee is not written to after Fetch returned, and a tee that fails costs
 //     only its owner.
 //   - Content fetched with a credential is marked before it is stored, and given

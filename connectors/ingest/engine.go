@@ -158,19 +158,27 @@ func (e *Engine) fetch(ctx context.Context, it connectors.Item, o Options) (Fetc
 		return Fetched{}, fmt.Errorf("%w: item has neither a root nor an origin", connectors.ErrInvalid)
 	}
 	for {
-		f, w, err := e.join(ctx, it, o)
-		if err != nil {
-			return Fetched{}, err
-		}
-		got, err := e.wait(ctx, f, w, o.Progress)
-		switch {
-		case err == nil && o.NoPin:
-			return got, nil
-		case err == nil:
-			return got, e.cfg.Store.Pin(ctx, blockstore.Pin{Root: got.File.Root, Name: o.Pin, Created: e.cfg.Now()})
-		case ctx.Err() != nil || !f.fellFor(err, it):
-			return Fetched{}, err
+		got, again, err := e.fly(ctx, it, o)
+		if !again {
+			return got, err
 		}
 		// Another source of the same content failed; ours is still untried.
 	}
+}
+
+// fly takes part in one flight and pins what it brings.
+func (e *Engine) fly(ctx context.Context, it connectors.Item, o Options) (got Fetched, again bool, err error) {
+	f, w, err := e.join(ctx, it, o)
+	if err != nil {
+		return Fetched{}, false, err
+	}
+	defer e.part(f)
+	got, err = e.wait(ctx, f, w, o.Progress)
+	switch {
+	case err != nil:
+		return Fetched{}, ctx.Err() == nil && f.fellFor(err, it), err
+	case o.NoPin:
+		return got, false, nil
+	}
+	return got, false, e.cfg.Store.Pin(ctx, blockstore.Pin{Root: got.File.Root, Name: o.Pin, Created: e.cfg.Now()})
 }

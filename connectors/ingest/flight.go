@@ -23,6 +23,9 @@ type flight struct {
 	tee    *tee            // likewise; nil if it has none
 	cancel context.CancelCauseFunc
 
+	release func() // lets collections of garbage take what the flight brings
+	users   int    // calls of fetch that joined and did not part; guarded by Engine.mu
+
 	done chan struct{} // closed when got and err are set
 	got  Fetched
 	err  error
@@ -61,17 +64,23 @@ func sha256Key(sum [32]byte) string { return "sha256:" + hex.EncodeToString(sum[
 func gitKey(sum [20]byte) string    { return "gitsha1:" + hex.EncodeToString(sum[:]) }
 
 // join returns the flight for the item, a new one if there is none, and the
-// caller's place in it. The flight has the values of the first caller's ctx but
-// not its end.
+// caller's place in it; the caller parts from it in the end. The flight has the
+// values of the first caller's ctx but not its end.
 func (e *Engine) join(ctx context.Context, it connectors.Item, o Options) (*flight, *watcher, error) {
 	key := identity(it, o)
+	// Before anything of it is looked up or stored, and before the lock: it may
+	// have to wait for readers of the store.
+	release := e.hold()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
+		release()
 		return nil, nil, ErrClosed
 	}
 	w := &watcher{tick: make(chan struct{}, 1)}
 	if f := e.flights[key]; f != nil {
+		release() // it has its own, which is older
+		f.users++
 		f.mu.Lock()
 		f.watchers[w] = struct{}{}
 		f.mu.Unlock()
@@ -84,7 +93,7 @@ func (e *Engine) join(ctx context.Context, it connectors.Item, o Options) (*flig
 	w.leads = true
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	f := &flight{
-		key: key, item: it, opts: o, cancel: cancel, done: make(chan struct{}),
+		key: key, item: it, opts: o, cancel: cancel, done: make(chan struct{}), release: release, users: 1,
 		progress: Progress{Total: it.Size}, watchers: map[*watcher]struct{}{w: {}},
 	}
 	if o.Tee != nil {
@@ -130,6 +139,27 @@ func (e *Engine) wait(ctx context.Context, f *flight, w *watcher, report func(Pr
 			return Fetched{}, context.Cause(ctx)
 		}
 	}
+}
+
+// part is called by who has joined, when what the flight brought is pinned or not
+// wanted. Collections of garbage are kept off until the last one does.
+func (e *Engine) part(f *flight) {
+	e.mu.Lock()
+	f.users--
+	last := f.users == 0
+	e.mu.Unlock()
+	if last {
+		f.release()
+	}
+}
+
+// hold keeps collections of garbage from what is stored or found until release
+// is called, where the store has such.
+func (e *Engine) hold() (release func()) {
+	if h, ok := e.cfg.Store.(interface{ Hold() func() }); ok {
+		return h.Hold()
+	}
+	return func() {}
 }
 
 // leave takes a caller out of a flight; the last one ends it.
