@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
+
+	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/ingest"
@@ -14,26 +17,17 @@ import (
 	"github.com/hypha-node/hypha-node/internal/diskspace"
 )
 
-// materialize fetches one item and gives its file the final name.
-func (b *batch) materialize(ctx context.Context, it connectors.Item, name string) (r Result, err error) {
-	t := newTee(b.staging)
-	opts := b.options()
-	if !b.job.shares && b.job.roomFor(it.Size) {
-		opts.Tee = t // a reflink is better: it takes no second copy's room
+// materialize fetches one item and gives its file the final name. What the store
+// had turns out to be damaged when it is read: the bad block is dropped then, and
+// a second fetch brings it again from where it comes from.
+func (b *batch) materialize(ctx context.Context, it connectors.Item, name string) (Result, error) {
+	got, damaged, err := b.attempt(ctx, it, it.Size, name)
+	if damaged && got.From == ingest.FromStore {
+		b.job.log.WarnContext(ctx, "stored file was damaged; fetching it again", slog.String("job", b.job.info.ID),
+			slog.String("cid", got.File.Root.String()), slog.Any("error", err))
+		got, _, err = b.attempt(ctx, it, got.File.Size, name)
 	}
-	defer func() { err = errors.Join(err, t.discard()) }()
-	got, err := b.job.engine.Fetch(ctx, it, opts)
 	if err != nil {
-		return Result{}, err
-	}
-	if b.sum != nil && got.File.SHA256 != *b.sum {
-		return Result{}, mismatch(*b.sum, got.File.SHA256)
-	}
-	if err := b.account(it, got); err != nil {
-		return Result{}, err
-	}
-	defer func() { b.refund(got, err) }()
-	if err := b.place(ctx, t, got, name); err != nil {
 		return Result{}, err
 	}
 	etag := it.ETag
@@ -54,6 +48,32 @@ func (b *batch) materialize(ctx context.Context, it connectors.Item, name string
 			From:      string(got.From),
 		},
 	}, nil
+}
+
+// attempt is one try of materialize; size is what the transfer counts with for
+// the item. damaged says that the store has got the file and could not give it.
+func (b *batch) attempt(ctx context.Context, it connectors.Item, size int64, name string) (got ingest.Fetched, damaged bool, err error) {
+	t := newTee(b.staging)
+	opts := b.options()
+	if !b.job.shares && b.job.roomFor(it.Size) {
+		opts.Tee = t // a reflink is better: it takes no second copy's room
+	}
+	defer func() { err = errors.Join(err, t.discard()) }()
+	got, err = b.job.engine.Fetch(ctx, it, opts)
+	if err != nil {
+		return got, false, err
+	}
+	if b.sum != nil && got.File.SHA256 != *b.sum {
+		return got, false, mismatch(*b.sum, got.File.SHA256)
+	}
+	counted := it
+	counted.Size = size
+	if err := b.account(counted, got); err != nil {
+		return got, false, err
+	}
+	defer func() { b.refund(got, err) }()
+	err = b.place(ctx, t, got, name)
+	return got, ipld.IsNotFound(err), err
 }
 
 // teeFree is the size, in bytes, from which the room is asked for first.
