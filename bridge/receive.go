@@ -94,6 +94,12 @@ func (j *Job) give(ctx, opCtx context.Context, it *item, s *subscription, replay
 		j.inbox.giveBack(it)
 		return false, cause(opCtx, err)
 	}
+	if ctx.Err() != nil { // nobody is there any more
+		if !replay {
+			j.inbox.giveBack(it)
+		}
+		return false, nil
+	}
 	more = yield(got, nil)
 	switch {
 	case replay:
