@@ -155,6 +155,9 @@ func (s *Spec) checkCommand() error {
 	case strings.ContainsRune(c.Dir, 0):
 		return bad("command: dir holds a zero byte")
 	}
+	if err := c.Isolation.check(); err != nil {
+		return err
+	}
 	for i, arg := range c.Args {
 		if strings.ContainsRune(arg, 0) || len(arg) > maxArg {
 			return bad("command: args[%d] holds a zero byte or is longer than %d bytes", i, maxArg)

@@ -60,7 +60,7 @@ func (s *Supervisor) executor(name string) (*Executor, error) {
 func (s *Supervisor) command(job Job, p *Program) (Command, error) {
 	c := Command{
 		Args: p.Args, Dir: p.Dir, Config: p.Config, Grace: time.Duration(p.Grace),
-		Env: slices.Clone(s.conf.Environ),
+		Env: slices.Clone(s.conf.Environ), Isolation: p.Isolation, Walls: s.conf.Walls,
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Env)) {
 		c.Env = append(c.Env, name+"="+p.Env[name])
@@ -106,7 +106,14 @@ func (s *Supervisor) runCommand(ctx, own context.Context, l *life, rec *record) 
 	}
 	defer func() { err = errors.Join(err, s.closeLogs(l)) }()
 	c.Stdout, c.Stderr = out, errs
-	cookie := newCookie()
+	c.Told = func(b Built) {
+		rec.Isolation = b.Plan.String()
+		if b.Lacks != "" {
+			s.log.Warn("command is less isolated than it could be", slog.String("job", l.id), slog.String("isolation", rec.Isolation), slog.String("lacks", b.Lacks))
+		}
+	}
+	cookie := NewMark()
+	defer s.knows(l.id, processTree{cookie: cookie})()
 	rec.Run, rec.Started = &running{Cookie: cookie}, s.now().UTC().Truncate(time.Millisecond)
 	if err := s.enter(own, l.id, rec, StateRunning); err != nil {
 		return err
@@ -120,6 +127,7 @@ func (s *Supervisor) runCommand(ctx, own context.Context, l *life, rec *record) 
 	exit, err := execute(ctx, job, c, cookie, func(pid int) error {
 		started = true
 		rec.Run.PID, rec.Run.Start = pid, startOf(pid)
+		s.knows(l.id, processTree{leader: pid, cookie: cookie})
 		return s.put(own, l.id, *rec)
 	})
 	if err != nil && !started {

@@ -5,7 +5,6 @@ package jobs
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"strconv"
 	"syscall"
 
@@ -16,9 +15,6 @@ const (
 	terminateSignal = syscall.SIGTERM
 	killSignal      = syscall.SIGKILL
 )
-
-// ownGroup makes the command the leader of a new process group.
-func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 // keepFiles sees to it that no file but the first three gets into a new process.
 // Those that this program opens don't; those that it was started with may.

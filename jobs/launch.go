@@ -76,6 +76,9 @@ func prepare(job Job, c Command, cookie string) (invocation, error) {
 	fill := strings.NewReplacer("{SOCKET_PATH}", job.Socket, "{WORK_DIR}", job.WorkDir,
 		"{JOB_JSON}", text, "{JOB_ID}", job.ID, "{JOB_FILE}", path)
 	for i, arg := range c.Args {
+		if secret := secretIn(c.Config); secret != "" && strings.Contains(arg, "{JOB_JSON}") {
+			return invocation{}, fmt.Errorf("argument %d would show %s to every user of this machine; pass {JOB_FILE}, not {JOB_JSON}", i, clip(secret))
+		}
 		in.args = append(in.args, fill.Replace(arg))
 		if len(in.args[i]) > maxArg {
 			return invocation{}, fmt.Errorf("argument %d has %d bytes, the system allows %d; pass {JOB_FILE}, not {JOB_JSON}",

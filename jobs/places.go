@@ -135,7 +135,7 @@ func (p places) removeSocket(id string) error {
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return nil
+	return removeTemp(socket) // what a crash has left
 }
 
 // hasWork tells whether a job's private work directory is there.

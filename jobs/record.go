@@ -65,6 +65,8 @@ type Job struct {
 	Signal   string    `json:"signal,omitempty"`    // that ended it: "SIGTERM"
 	Error    string    `json:"error,omitempty"`     // why it failed
 	Outputs  []Output  `json:"outputs,omitempty"`
+
+	Isolation string `json:"isolation,omitempty"` // the walls around its command, as isolate.Plan names them
 }
 
 // record is what is kept of a job. Fields are added, never renamed.
@@ -81,6 +83,8 @@ type record struct {
 	Signal   string    `json:"signal,omitempty"`
 	Error    string    `json:"error,omitempty"`
 	Outputs  []Output  `json:"outputs,omitempty"`
+	// Isolation is what the command got.
+	Isolation string `json:"isolation,omitempty"`
 	// Next is the state that the job gets as soon as its socket and directory
 	// are gone. It is set when there is no way back.
 	Next State `json:"next,omitempty"`
@@ -142,7 +146,7 @@ func (s *Supervisor) describe(id string, rec record) Job {
 	job := Job{
 		ID: id, Created: rec.Created.UTC(), State: rec.State, WorkDir: s.place.workDir(id, rec), Socket: s.place.socket(id),
 		Scope: spec.Scope, Channel: spec.Channel, Peers: spec.Peers, HasSecret: spec.Secret != "", After: spec.After, Keep: spec.Keep,
-		Started: rec.Started, Ended: rec.Ended, ExitCode: rec.ExitCode, Signal: rec.Signal, Error: rec.Error, Outputs: rec.Outputs,
+		Started: rec.Started, Ended: rec.Ended, ExitCode: rec.ExitCode, Signal: rec.Signal, Error: rec.Error, Outputs: rec.Outputs, Isolation: rec.Isolation,
 	}
 	if spec.Controller != "" {
 		job.Controller = redactEndpoint(spec.Controller)

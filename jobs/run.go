@@ -13,6 +13,8 @@ import (
 	"reflect"
 	"sync"
 	"time"
+
+	"github.com/hypha-node/hypha-node/jobs/isolate"
 )
 
 // Command is an executor to run for a job.
@@ -30,6 +32,11 @@ type Command struct {
 	Stdout, Stderr io.Writer // nil: thrown away
 
 	Grace time.Duration // between SIGTERM and SIGKILL; 0: 5 s
+
+	Mark      string      // as NewMark returns it; "": one that nobody knows
+	Isolation Isolation   // what the command asks for
+	Walls     Walls       // what the node has for it
+	Told      func(Built) // learns what it got, before it starts; nil: nobody
 }
 
 // defaultGrace is what the original gives executors to save their work.
@@ -51,17 +58,23 @@ type Exit struct {
 // the number of the signal that ended it, or a shell's code and an error when it
 // could not be run. It sees SOCKET_PATH, WORK_DIR, JOB_JSON (unless it is too
 // large for the system: then JOB_FILE has it), JOB_FILE, HYPHA_JOB_ID and
-// HYPHA_BRIDGE, has no open files but the first three, and is the leader of its
-// own process group.
+// HYPHA_BRIDGE, has no open files but the first three, is the leader of its own
+// session, and confined as c.Isolation says. Programs that call Run with an
+// isolation call isolate.Enter first thing in main.
 //
 // When ctx ends the group gets SIGTERM, and SIGKILL after Grace. When the
 // executor itself has ended, what it left running is killed.
 func Run(ctx context.Context, job Job, c Command) (Exit, error) {
-	return execute(ctx, job, c, newCookie(), func(int) error { return nil })
+	mark := c.Mark
+	if mark == "" {
+		mark = NewMark()
+	}
+	return execute(ctx, job, c, mark, func(int) error { return nil })
 }
 
-// newCookie returns what marks the processes of one run.
-func newCookie() string { return "HYPHA_RUN_ID=" + rand.Text() }
+// NewMark returns what marks the processes of one run: a variable of their
+// environment that nobody else knows.
+func NewMark() string { return "HYPHA_RUN_ID=" + rand.Text() }
 
 // execute is Run with a given cookie. started gets the process's id as soon as
 // it has one; its error ends the run.
@@ -82,14 +95,20 @@ func execute(ctx context.Context, job Job, c Command, cookie string, started fun
 	if c.Stdin != nil {
 		cmd.Stdin = c.Stdin
 	}
-	ownGroup(cmd)
 	keepFiles()
-	out, err := connect(cmd, c.Stdout, c.Stderr)
+	walls, built, err := c.Walls.confine(ctx, job, c.Isolation, in, cmd.Path)
 	if err != nil {
 		return fail(ExitNotExecutable, err)
 	}
-	if err := cmd.Start(); err != nil {
-		return fail(startCode(err), errors.Join(err, out.started(), out.wait(0)))
+	if c.Told != nil {
+		c.Told(built)
+	}
+	out, err := connect(cmd, c.Stdout, c.Stderr)
+	if err != nil {
+		return fail(ExitNotExecutable, errors.Join(err, walls.release()))
+	}
+	if err := walls.start(ctx, cmd); err != nil {
+		return fail(startCode(err), errors.Join(err, out.started(), out.wait(0), walls.release()))
 	}
 	err = out.started()
 	ctx, cancel := context.WithCancel(ctx)
@@ -99,7 +118,7 @@ func execute(ctx context.Context, job Job, c Command, cookie string, started fun
 		cancel()
 	}
 	tree := processTree{leader: cmd.Process.Pid, cookie: cookie}
-	err = errors.Join(err, tree.end(ctx, cmd, c.Grace), out.wait(c.Grace))
+	err = errors.Join(err, tree.end(ctx, cmd, c.Grace), out.wait(c.Grace), walls.release())
 	exit := exitOf(cmd.ProcessState)
 	if err != nil {
 		return exit, fmt.Errorf("run job %s: %w", job.ID, err)
@@ -109,6 +128,9 @@ func execute(ctx context.Context, job Job, c Command, cookie string, started fun
 
 // startCode is the exit code for a command that could not be started.
 func startCode(err error) int {
+	if _, ours := errors.AsType[*isolate.Error](err); ours {
+		return ExitNotExecutable
+	}
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return ExitNotFound
 	}

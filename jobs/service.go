@@ -19,6 +19,8 @@ type service struct {
 	job  *bridge.Job
 	stop context.CancelFunc
 	done chan error // gets what Serve returned, once
+
+	callers callers
 }
 
 // start makes the directories of a job and serves its socket.
@@ -37,7 +39,8 @@ func (s *Supervisor) start(ctx context.Context, id string, rec record) error {
 	}
 	serveCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	sv := &service{job: job, stop: stop, done: make(chan error, 1)}
-	h := rest.New(rest.Config{Job: job, Logger: s.log})
+	sv.callers.mark, sv.callers.supervised = rec.Spec.Mark, rec.Spec.Command != nil
+	h := rest.New(rest.Config{Job: job, Logger: s.log, Caller: sv.callers.admit})
 	go func() { sv.done <- h.Serve(serveCtx, l) }()
 	s.mu.Lock()
 	closed := s.closed

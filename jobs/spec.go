@@ -44,6 +44,10 @@ type Spec struct {
 	Keep     Keep     `json:"keep,omitempty"`     // "": never
 	After    []string `json:"after,omitempty"`    // ids of jobs that must have finished first
 
+	// Mark is a secret that is in the environment of the processes of a job
+	// without a command, as NewMark returns it: confined ones are known by it.
+	Mark string `json:"mark,omitempty"`
+
 	// Held ends the job when its holder goes away; see Supervisor.Hold.
 	Held bool `json:"held,omitempty"`
 }
@@ -57,6 +61,8 @@ type Program struct {
 	Config   json.RawMessage   `json:"config,omitempty"`   // handed on in JOB_JSON
 	Grace    Duration          `json:"grace,omitempty"`    // between SIGTERM and SIGKILL; 0: 5 s
 	Timeout  Duration          `json:"timeout,omitempty"`  // of the run; 0: none
+
+	Isolation Isolation `json:"isolation,omitzero"`
 }
 
 // Keep says when the work directory of an ended job stays.

@@ -48,6 +48,7 @@ type Config struct {
 	Announce func(ctx context.Context, root cid.Cid)
 
 	Executors []Executor    // templates of commands
+	Walls     Walls         // around commands
 	Environ   []string      // "NAME=value" each: what commands get besides their own
 	Running   int           // commands that run at once, others are queued; 0: 16
 	LogSize   int64         // bytes that are kept of each output of a command, at least; 0: 8 MiB

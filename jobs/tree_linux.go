@@ -100,6 +100,16 @@ func (t processTree) each(f func(*os.Process) bool) {
 	}
 }
 
+// member tells whether a process belongs to the tree, or to the session that
+// its leader leads. While anyone is in that session nobody gets its id.
+func (t processTree) member(pid int) bool {
+	if t.has(pid) {
+		return true
+	}
+	fields := statOf(pid)
+	return t.leader > 0 && len(fields) > 3 && fields[3] == strconv.Itoa(t.leader)
+}
+
 // has tells whether a process that is no zombie belongs to the tree.
 func (t processTree) has(pid int) bool {
 	fields := statOf(pid)

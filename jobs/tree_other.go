@@ -39,3 +39,9 @@ func startOf(int) string { return "" }
 // kill can't tell on this system whether an id is still that of the run: what is
 // left of it is left alone.
 func (running) kill() error { return nil }
+
+// member tells whether a process belongs to the group.
+func (t processTree) member(pid int) bool {
+	group, err := syscall.Getpgid(pid)
+	return t.leader > 0 && err == nil && group == t.leader
+}

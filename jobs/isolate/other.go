@@ -31,5 +31,10 @@ func Probe(context.Context) Report {
 	return Report{Kernel: runtime.GOOS, Landlock: none, Namespace: none, UID: none}
 }
 
+// Choose is Probe and Report.Plan in one.
+func Choose(ctx context.Context, m Mode, withUID bool) (p Plan, lacks string, err error) {
+	return Probe(ctx).Plan(m, withUID)
+}
+
 // Confined tells that no process is: none can be.
 func Confined(int) (bool, error) { return false, nil }

@@ -55,9 +55,63 @@ func devices() []string {
 // (one of wide, /tmp, /home, or anything above), it is the file alone. What lies
 // in a hidden directory is left out.
 func Around(file string, hidden, wide []string) []string {
-	a := surroundings{hidden: hidden, wide: slices.Concat(hidden, wide, []string{"/tmp", "/var/tmp", "/home", "/proc", "/dev", "/run"})}
+	a := newSurroundings(hidden, wide)
 	a.collect(file, 0)
 	return a.paths
+}
+
+// newSurroundings returns an empty collection.
+func newSurroundings(hidden, wide []string) *surroundings {
+	return &surroundings{hidden: hidden, wide: slices.Concat(hidden, wide, []string{"/tmp", "/var/tmp", "/home", "/proc", "/dev", "/run"})}
+}
+
+// Named returns what a command needs to be read of what it names: its program,
+// looked for in env's PATH, the absolute paths among its arguments and after
+// their "=", and the directories in the variables that programs look for parts
+// of themselves in. dir is the directory that relative programs are relative to.
+// See Around for what is never opened.
+func Named(args, env []string, dir string, hidden, wide []string) []string {
+	a := newSurroundings(hidden, wide)
+	for i, arg := range args {
+		switch {
+		case i > 0:
+			if _, value, ok := strings.Cut(arg, "="); ok && !filepath.IsAbs(arg) {
+				arg = value
+			}
+		case strings.Contains(arg, "/") && !filepath.IsAbs(arg):
+			arg = filepath.Join(dir, arg)
+		case !strings.Contains(arg, "/"):
+			arg = inPath(arg, env)
+		}
+		if filepath.IsAbs(arg) {
+			a.collect(filepath.Clean(arg), 0)
+		}
+	}
+	for _, name := range []string{"PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "NODE_PATH", "PERL5LIB", "RUBYLIB", "R_LIBS"} {
+		if at := lastIndex(env, name); at >= 0 {
+			for _, d := range filepath.SplitList(env[at][len(name)+1:]) {
+				if info, err := os.Stat(d); filepath.IsAbs(d) && err == nil && info.IsDir() {
+					a.open(filepath.Clean(d))
+				}
+			}
+		}
+	}
+	return a.paths
+}
+
+// inPath returns where a program is, "" if nowhere.
+func inPath(name string, env []string) string {
+	at := lastIndex(env, "PATH")
+	if at < 0 {
+		return ""
+	}
+	for _, dir := range filepath.SplitList(env[at][len("PATH="):]) {
+		file := filepath.Join(dir, name)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
+			return file
+		}
+	}
+	return ""
 }
 
 // surroundings is what Around has found.
@@ -89,8 +143,11 @@ func (a *surroundings) collect(file string, depth int) {
 	if err != nil {
 		return
 	}
-	dir := filepath.Dir(file)
-	if tree := environment(dir); (tree == "" || !a.add(tree)) && !a.add(dir) {
+	if info.IsDir() {
+		a.add(file)
+		return
+	}
+	if !a.open(filepath.Dir(file)) {
 		a.add(file)
 	}
 	if info.Mode()&os.ModeSymlink != 0 {
@@ -105,6 +162,12 @@ func (a *surroundings) collect(file string, depth int) {
 	if name := interpreter(file, info); name != "" {
 		a.collect(name, depth+1)
 	}
+}
+
+// open tries to open a directory of programs, or the tree that it belongs to.
+func (a *surroundings) open(dir string) bool {
+	tree := environment(dir)
+	return tree != "" && a.add(tree) || a.add(dir)
 }
 
 // environment returns the tree that the programs of a directory belong to, such

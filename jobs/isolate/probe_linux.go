@@ -16,17 +16,26 @@ import (
 func Probe(ctx context.Context) Report {
 	r := Report{Kernel: kernel()}
 	r.LandlockABI, r.Landlock = probeLandlock()
-	r.Namespace = try(ctx, Spec{Plan: Plan{View: true}, WorkDir: "/usr", HideNetwork: true})
-	if !r.Namespace.OK {
-		r.Namespace.Reason += because()
-	}
-	if os.Geteuid() != 0 {
-		r.UID = Finding{Reason: "the node does not run as root"}
-		return r
-	}
-	nobody := 65534 // any but root will do
-	r.UID = try(ctx, Spec{Plan: Plan{UID: true, View: true}, WorkDir: "/usr", UID: nobody, GID: nobody})
+	r.Namespace, r.UID = probeNamespace(ctx), probeUID(ctx)
 	return r
+}
+
+// probeNamespace tries a private mount view without a network.
+func probeNamespace(ctx context.Context) Finding {
+	f := try(ctx, Spec{Plan: Plan{View: true}, WorkDir: "/usr", HideNetwork: true})
+	if !f.OK {
+		f.Reason += because()
+	}
+	return f
+}
+
+// probeUID tries to become another user.
+func probeUID(ctx context.Context) Finding {
+	if os.Geteuid() != 0 {
+		return Finding{Reason: "the node does not run as root"}
+	}
+	const nobody = 65534 // any but root will do
+	return try(ctx, Spec{Plan: Plan{UID: true, View: true}, WorkDir: "/usr", UID: nobody, GID: nobody})
 }
 
 // kernel names the system.
