@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hypha-node/hypha-node/bridge"
@@ -41,35 +39,6 @@ func New(socket string) *Client {
 // Close gives up idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Error is a refusal of the bridge.
-type Error struct {
-	Status     int             `json:"-"`      // HTTP status
-	Code       string          `json:"error"`  // "not_found", "invalid_path", …
-	Detail     string          `json:"detail"` // for people
-	Hint       string          `json:"hint"`   // the next step, or ""
-	Path       string          `json:"path"`   // the file that failed, or ""
-	Completed  []bridge.Result `json:"completed"`
-	RetryAfter time.Duration   `json:"-"` // 0 if the bridge did not say
-}
-
-// Error returns "detail (code)".
-func (e *Error) Error() string { return fmt.Sprintf("%s (%s)", e.Detail, e.Code) }
-
-// Fetch brings the files of a reference into the job's work directory. ref is a
-// URI, or anything that encoding/json makes a reference object of; outDir may be
-// "" for the default. A refusal is an *Error, which names the finished files.
-func (c *Client) Fetch(ctx context.Context, ref any, outDir string) ([]bridge.Result, error) {
-	body := struct {
-		Fetch  any    `json:"fetch"`
-		OutDir string `json:"out_dir,omitempty"`
-	}{ref, outDir}
-	var results []bridge.Result
-	if err := c.call(ctx, http.MethodPost, "/resources/fetch", body, &results); err != nil {
-		return nil, err
-	}
-	return results, nil
-}
-
 // Job describes the job behind the socket.
 func (c *Client) Job(ctx context.Context) (bridge.Info, error) {
 	var info bridge.Info
@@ -82,52 +51,90 @@ func (c *Client) Healthy(ctx context.Context) error {
 	return c.call(ctx, http.MethodGet, "/healthz", nil, &struct{}{})
 }
 
-// call sends in, if it is not nil, as JSON and reads the answer into out.
-func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		data, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("encode request: %w", err)
-		}
-		body = bytes.NewReader(data)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://bridge"+path, body)
+// call sends in, if it is not nil, as JSON and reads the answer into out, if it
+// is not nil.
+func (c *Client) call(ctx context.Context, method, path string, in, out any, edit ...func(http.Header)) error {
+	resp, err := c.do(ctx, method, path, in, edit...)
 	if err != nil {
-		return fmt.Errorf("bridge %s: %w", c.socket, err)
-	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("bridge %s: %w", c.socket, err)
+		return err
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("bridge %s: answer of %s: %w", c.socket, path, err)
-	case len(data) > maxAnswer:
-		return fmt.Errorf("bridge %s: answer of %s: more than %d bytes", c.socket, path, maxAnswer)
-	case resp.StatusCode != http.StatusOK:
-		return refusal(resp, data)
+	data, err := c.read(resp)
+	if err != nil || out == nil {
+		return err
+	}
+	if raw, ok := out.(*json.RawMessage); ok {
+		*raw = data
+		return nil
 	}
 	if err := json.Unmarshal(data, out); err != nil {
-		return fmt.Errorf("bridge %s: answer of %s: %w", c.socket, path, err)
+		return c.wrap(path, err)
 	}
 	return nil
 }
 
-// refusal makes an Error of an answer, also of one that is not ours.
-func refusal(resp *http.Response, data []byte) error {
-	e := &Error{Status: resp.StatusCode}
-	if err := json.Unmarshal(data, e); err != nil || e.Code == "" {
-		e.Code = strings.ToLower(strings.ReplaceAll(http.StatusText(resp.StatusCode), " ", "_"))
-		e.Detail = resp.Status
+// do sends a request. A refusal is an *Error; else the caller closes the body.
+func (c *Client) do(ctx context.Context, method, path string, in any, edit ...func(http.Header)) (*http.Response, error) {
+	body, err := encode(in)
+	if err != nil {
+		return nil, err
 	}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-		e.RetryAfter = time.Duration(s) * time.Second
+	req, err := http.NewRequestWithContext(ctx, method, "http://bridge"+path, body)
+	if err != nil {
+		return nil, c.wrap(path, err)
 	}
-	return e
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for _, f := range edit {
+		f(req.Header)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.wrap(path, err)
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	data, err := c.read(resp)
+	if err != nil {
+		return nil, err
+	}
+	return nil, refusal(resp, data)
+}
+
+// encode returns a body; one that is JSON already is not touched.
+func encode(in any) (io.Reader, error) {
+	switch v := in.(type) {
+	case nil:
+		return http.NoBody, nil
+	case json.RawMessage:
+		return bytes.NewReader(v), nil
+	}
+	data, err := json.Marshal(in)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	return bytes.NewReader(data), nil
+}
+
+// read reads an answer.
+func (c *Client) read(resp *http.Response) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(data) > maxAnswer {
+		err = errTooLong
+	}
+	if err != nil {
+		return nil, c.wrap(resp.Request.URL.Path, err)
+	}
+	return data, nil
+}
+
+// errTooLong is an answer that no bridge gives.
+var errTooLong = fmt.Errorf("answer of more than %d bytes", maxAnswer)
+
+// wrap says which bridge and route failed.
+func (c *Client) wrap(path string, err error) error {
+	return fmt.Errorf("bridge %s: %s: %w", c.socket, path, err)
 }

@@ -2,18 +2,13 @@ package rest
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/connectors"
@@ -202,38 +197,4 @@ func TestSlowBody(t *testing.T) {
 		}
 		conn.Close()
 	}
-}
-
-func FuzzFetchBody(f *testing.F) {
-	for _, s := range []string{
-		`{"fetch":{"type":"HuggingFace","repository":"a/b","filenames":["x"]},"out_dir":"artifacts"}`,
-		`{"type":"uri","value":"https://h/x","checksum":"sha256:00"}`, `"hf://a/b"`, `{"resource":{"type":"cids","values":["bafy"]}}`,
-		`{"type":"peers","peers":["12D3"],"strategy":{"type":"All"}}`, `{}`, `[]`, `null`, `{"fetch":null,"resource":"x"}`,
-		`{"type":"s3","value":"s3://b/k"}`, `{"type":"uri","value":"https://h/x","headers":{"a":"b"}}`, `{"fetch":{"fetch":{}}}`, "\x00", `"\ud800"`,
-	} {
-		f.Add([]byte(s))
-	}
-	h := New(Config{Job: &scripted{}})
-	doc, _ := document(f)
-	refusal := doc.Components.Schemas["Error"].Value
-	f.Fuzz(func(t *testing.T, body []byte) {
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://bridge/resources/fetch", bytes.NewReader(body))
-		r.Header.Set("Content-Type", "application/json")
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		switch w.Code {
-		case http.StatusOK: // the parser takes more spellings than the document shows
-			return
-		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
-		default:
-			t.Fatalf("%q: %d %s", body, w.Code, w.Body)
-		}
-		var v any
-		if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
-			t.Fatal(err)
-		}
-		if err := refusal.VisitJSON(v, openapi3.EnableJSONSchema2020()); err != nil {
-			t.Fatalf("%q: %s: %v", body, w.Body, err)
-		}
-	})
 }

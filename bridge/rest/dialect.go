@@ -178,9 +178,7 @@ func parseReceive(body []byte, header http.Header, now time.Time) (receiveCall, 
 		c.Since = &n
 	}
 	c.stream = streams(e, header)
-	if !c.stream {
-		c.Until = until(e, now)
-	}
+	c.Until = until(e, now)
 	if e.err != nil {
 		return receiveCall{}, e.err
 	}
@@ -213,7 +211,7 @@ func accepts(header http.Header, media string) bool {
 	return strings.Contains(strings.ToLower(strings.Join(header.Values("Accept"), ",")), media)
 }
 
-// until returns when a receive of one object ends; zero if it waits.
+// until returns when a receive ends that gets nothing; zero if it waits.
 func until(e envelope, now time.Time) time.Time {
 	at, ok := e.moment("timeout")
 	d, limited := e.wait("timeout_ms", 0)

@@ -129,8 +129,8 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
 // receiveOne answers one object, or 204 when there is none in time or the job
 // ends.
 func (h *Handler) receiveOne(w http.ResponseWriter, r *http.Request, req bridge.ReceiveRequest) error {
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
+	ctx, client := attend(r.Context())
+	defer client.leave()
 	for item, err := range h.res.Receive(ctx, req) {
 		if err != nil {
 			if ended(r.Context(), err) {
@@ -142,9 +142,7 @@ func (h *Handler) receiveOne(w http.ResponseWriter, r *http.Request, req bridge.
 		if err == nil {
 			err = sent(http.NewResponseController(w).Flush())
 		}
-		if err != nil {
-			cancel(err) // the client did not get it: it goes back
-		}
+		client.written(err)
 		return err
 	}
 	if r.Context().Err() != nil && !errors.Is(context.Cause(r.Context()), bridge.ErrClosed) {
@@ -162,13 +160,13 @@ func ended(ctx context.Context, err error) bool {
 // receiveStream answers an event for each file until the client goes or the job
 // ends. The headers go out when the request waits in line.
 func (h *Handler) receiveStream(w http.ResponseWriter, r *http.Request, c receiveCall) error {
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	e := h.events(ctx, w)
+	ctx, client := attend(r.Context())
+	defer client.leave()
+	e := h.events(r.Context(), w)
 	defer e.end()
 	c.Ready = func() {
 		if err := e.begin(); err != nil {
-			cancel(err)
+			client.cancel(err)
 		}
 	}
 	if c.progress {
@@ -188,8 +186,9 @@ func (h *Handler) receiveStream(w http.ResponseWriter, r *http.Request, c receiv
 			}
 			return nil
 		}
-		if err := e.item(item.Sequence, item); err != nil {
-			cancel(err) // the client did not get it: it goes back
+		err = e.item(item.Sequence, item)
+		client.written(err)
+		if err != nil {
 			return err
 		}
 	}
