@@ -29,6 +29,8 @@ var (
 	errJSON    = errors.New("the body is no JSON")
 	errTimeout = errors.New("the body did not arrive in time")
 	errValue   = errors.New("invalid request")
+
+	errController = errors.New("the job's controller failed")
 )
 
 // shapeError is JSON of the wrong shape.
@@ -70,6 +72,8 @@ func classes() []class {
 		{blockstore.ErrNoSpace, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc"},
 		{syscall.ENOSPC, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc"},
 		{syscall.EDQUOT, http.StatusInsufficientStorage, "no_space", "the quota of the node's user is used up"},
+		{bridge.ErrCancelled, http.StatusConflict, "cancelled", ""},
+		{errController, http.StatusBadGateway, "controller_error", ""},
 		{bridge.ErrOffline, http.StatusServiceUnavailable, "offline", "run hypha-node daemon with a network"},
 		{bridge.ErrQuota, http.StatusInsufficientStorage, "quota_exceeded", "GET /job shows the limits and what is used of them"},
 		{bridge.ErrBusy, http.StatusTooManyRequests, "busy", ""},

@@ -37,7 +37,7 @@ type Config struct {
 
 // Handler serves the bridge of one job. It is safe for concurrent use.
 type Handler struct {
-	res     whole
+	res     Resources
 	log     *slog.Logger
 	conf    Config
 	routes  http.Handler
@@ -59,7 +59,7 @@ func New(c Config) *Handler {
 	c.BodyTimeout = orDefault(c.BodyTimeout, 30*time.Second)
 	c.SendTimeout = orDefault(c.SendTimeout, time.Minute)
 	c.Grace = orDefault(c.Grace, 2*time.Second)
-	h := &Handler{res: widen(c.Job), log: c.Logger, conf: c, bigBody: make(chan struct{}, bigBodies)}
+	h := &Handler{res: c.Job, log: c.Logger, conf: c, bigBody: make(chan struct{}, bigBodies)}
 	h.routes = h.mux()
 	return h
 }

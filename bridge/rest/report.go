@@ -2,7 +2,11 @@ package rest
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+
+	"github.com/hypha-node/hypha-node/connectors"
 )
 
 // report is POST /status/send, /action/update and /job/progress. What executors
@@ -14,6 +18,9 @@ func (h *Handler) report(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer, err := h.res.Report(r.Context(), r.URL.Path, json.RawMessage(body))
+	if errors.Is(err, connectors.ErrUpstream) {
+		err = fmt.Errorf("%w: %w", errController, err)
+	}
 	if err != nil {
 		return err
 	}

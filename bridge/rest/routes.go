@@ -23,7 +23,11 @@ var openAPI string
 type Resources interface {
 	Job
 	Files
+	Exchange
+	Ledger
 }
+
+var _ Resources = (*bridge.Job)(nil)
 
 // Job is what a job says of itself.
 type Job interface {
@@ -31,17 +35,15 @@ type Job interface {
 	Info() bridge.Info
 	// Closing tells whether the job ends.
 	Closing() bool
+	// Stats returns what the job did.
+	Stats() bridge.Stats
 }
 
-// Files come into the work directory.
+// Files come into the work directory and the store.
 type Files interface {
 	// Fetch brings the files of a reference into the work directory.
 	Fetch(ctx context.Context, r bridge.FetchRequest) ([]bridge.Result, error)
-}
-
-// Publisher moves files between the network and the store.
-type Publisher interface {
-	// Prefetch begins to bring the files of a reference into the store.
+	// Prefetch begins to bring them into the store.
 	Prefetch(ctx context.Context, r bridge.FetchRequest) (transferID string, err error)
 	// Put takes a file or a directory of the work directory into the store.
 	Put(ctx context.Context, r bridge.PutRequest) (bridge.Published, error)
@@ -81,6 +83,7 @@ func routes() []route {
 	return []route{
 		{http.MethodGet, "/healthz", (*Handler).health},
 		{http.MethodGet, "/job", (*Handler).job},
+		{http.MethodGet, "/stats", (*Handler).stats},
 		{http.MethodGet, "/openapi.json", (*Handler).openAPI},
 		{http.MethodPost, "/resources/fetch", (*Handler).fetch},
 		{http.MethodPost, "/resources/prefetch", (*Handler).prefetch},
@@ -140,6 +143,11 @@ func (h *Handler) health(w http.ResponseWriter, _ *http.Request) error {
 // job describes the job.
 func (h *Handler) job(w http.ResponseWriter, _ *http.Request) error {
 	return h.reply(w, http.StatusOK, h.res.Info())
+}
+
+// stats tells what the job did.
+func (h *Handler) stats(w http.ResponseWriter, _ *http.Request) error {
+	return h.reply(w, http.StatusOK, h.res.Stats())
 }
 
 // openAPI answers the description of this API.

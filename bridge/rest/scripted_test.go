@@ -26,12 +26,14 @@ type scripted struct {
 	asked []any // requests of SendLater, Prefetch and Cancel
 }
 
-var _ whole = (*scripted)(nil)
+var _ Resources = (*scripted)(nil)
 
 func (s *scripted) Info() bridge.Info {
 	return bridge.Info{ID: "j", WorkDir: "/w", Socket: "/s", Created: time.Unix(1_790_000_000, 0).UTC()}
 }
 func (s *scripted) Closing() bool { return s.closing }
+
+func (s *scripted) Stats() bridge.Stats { return bridge.Stats{Bytes: map[string]int64{"origin": 5}} }
 
 func (s *scripted) note(v any) {
 	s.mu.Lock()
