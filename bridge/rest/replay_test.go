@@ -100,7 +100,7 @@ func (r *replay) directive(line string) error {
 	switch word {
 	case "", "#", "more":
 	case "need":
-		for _, v := range strings.Fields(rest) {
+		for v := range strings.FieldsSeq(rest) {
 			if r.vars[v] == "" {
 				return fmt.Errorf("%s is not set", v)
 			}
