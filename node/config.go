@@ -31,6 +31,7 @@ type Config struct {
 
 	Executors []jobs.Executor // templates of jobs' commands
 	Environ   []string        // "NAME=value" each: what the commands of jobs get
+	Walls     jobs.Walls      // around the commands of jobs; the repository is hidden by them in any case
 	Running   int             // commands that run at once; 0: as package jobs has it
 	LogSize   int64           // bytes kept of each output of a command; 0: as package jobs has it
 

@@ -86,7 +86,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	n.jobs, err = jobs.Open(ctx, jobs.Config{
 		Dir: filepath.Join(c.Repo, "jobs"), RuntimeDir: c.RuntimeDir,
 		Records: n.store.Records("jobs"), Engine: engine, Store: n.store, Hold: n.store.Hold, Announce: n.announceOutput,
-		Executors: c.Executors, Environ: c.Environ, Running: c.Running, LogSize: c.LogSize, Logger: c.Logger,
+		Executors: c.Executors, Environ: c.Environ, Running: c.Running, LogSize: c.LogSize, Walls: n.walls(), Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err

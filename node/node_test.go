@@ -23,9 +23,15 @@ import (
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/bridge/rest"
 	"github.com/hypha-node/hypha-node/jobs"
+	"github.com/hypha-node/hypha-node/jobs/isolate"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if code, ours := isolate.Enter(os.Args); ours {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	hello    = "hello world"

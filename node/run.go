@@ -41,6 +41,7 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
+	rest.Guard(server, n.log, notConfined, refuse)
 	g.Go(func() error {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve %s: %w", l.Addr(), err)

@@ -47,19 +47,40 @@ func (h *Handler) judgeCaller(ctx context.Context, conn net.Conn) context.Contex
 	if h.conf.Caller == nil {
 		return ctx
 	}
+	return judge(ctx, conn, h.conf.Caller, h.log)
+}
+
+// judge returns the context of a connection, which says whether check refused
+// its caller.
+func judge(ctx context.Context, conn net.Conn, check func(Caller) error, log *slog.Logger) context.Context {
 	c, release, err := callerOf(conn)
 	if err == nil {
-		err = h.conf.Caller(c)
+		err = check(c)
 		release()
 	}
 	if err == nil {
 		return ctx
 	}
-	h.log.Warn("caller refused", slog.Int("uid", c.UID), slog.Int("pid", c.PID), slog.Any("err", err))
+	log.Warn("caller refused", slog.Int("uid", c.UID), slog.Int("pid", c.PID), slog.Any("err", err))
 	if !errors.Is(err, ErrCaller) {
 		err = fmt.Errorf("%w: %w", ErrCaller, err)
 	}
 	return context.WithValue(ctx, callerKey{}, err)
+}
+
+// Guard has a server of a Unix socket ask check who connects, once a connection.
+// Requests of those whom it refuses go to refuse, with an error that wraps
+// ErrCaller, in the place of the server's handler.
+func Guard(srv *http.Server, log *slog.Logger, check func(Caller) error, refuse func(http.ResponseWriter, error)) {
+	serve := srv.Handler
+	srv.ConnContext = func(ctx context.Context, conn net.Conn) context.Context { return judge(ctx, conn, check, log) }
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := refusal(r); err != nil {
+			refuse(w, err)
+			return
+		}
+		serve.ServeHTTP(w, r)
+	})
 }
 
 // refusal returns why the caller of a request gets no answer but this, nil if

@@ -2,6 +2,7 @@ package isolate
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -155,6 +156,11 @@ func Confined(pid int) (bool, error) {
 	}
 	// prlimit(2) would need CAP_SYS_RESOURCE for processes of other users.
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/limits")
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat("/proc/self/limits"); err != nil {
+			return false, nil // without /proc nothing was confined
+		}
+	}
 	if err != nil {
 		return false, err
 	}
