@@ -165,13 +165,13 @@ func (s *sending) try(ctx context.Context, peer string, o peers.Offer, opts peer
 
 // again tells whether another attempt makes sense after err, and when.
 func (a *attempt) again(err error) (pause time.Duration, ok bool) {
-	if moved := a.moved.Load(); moved > a.seen {
+	refusal, refused := errors.AsType[*peers.Refusal](err)
+	if moved := a.moved.Load(); moved > a.seen && !refused { // small files travel with every offer
 		a.seen, a.since, a.failures = moved, time.Now(), 0
 	}
 	pause = backoff(a.failures)
 	a.failures++
 	patience := a.patience
-	refusal, refused := errors.AsType[*peers.Refusal](err)
 	switch {
 	case ipld.IsNotFound(err):
 		return 0, false // the store lost the file: no attempt can help

@@ -78,12 +78,14 @@ type ReceiveRequest struct {
 	// Ready, if not nil, is called once when the request was found right and
 	// waits in line; it is not called when the first thing yielded is an error.
 	Ready func()
+	// Taken, if not nil, is asked after each loop body whether the item was
+	// passed on. nil: it was, unless ctx has ended by then.
+	Taken func() bool
 }
 
 // Received is one file of the inbox, in the work directory. It is acknowledged
-// when the loop body that got it has returned, by break too, unless ctx has
-// ended by then: a caller that could not pass it on cancels ctx first, and the
-// item goes back to its place in the inbox.
+// when the loop body that got it has returned, by break too, unless it was not
+// passed on, which Taken says: then it goes back to its place in the inbox.
 type Received struct {
 	Path     string `json:"path"`
 	Size     int64  `json:"size"`

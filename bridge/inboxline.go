@@ -12,10 +12,20 @@ type subscription struct {
 	peers   []string // whose items; none: everybody's
 	channel string
 	dir     string
+	passed  func() bool // of the request, may be nil
 
 	number int64
 	got    chan *item // gets an item that was waited for, or nil to look again
 	replay []*item    // received items that are still to be given, by sequence
+}
+
+// taken tells whether the item that was given last was passed on. A client that
+// goes away at once has it all the same: its going alone says nothing.
+func (s *subscription) taken(ctx context.Context) bool {
+	if s.passed != nil {
+		return s.passed()
+	}
+	return ctx.Err() == nil
 }
 
 // wants tells whether an item is for the subscription.

@@ -103,7 +103,7 @@ func (j *Job) give(ctx, opCtx context.Context, it *item, s *subscription, replay
 	more = yield(got, nil)
 	switch {
 	case replay:
-	case ctx.Err() != nil:
+	case !s.taken(ctx):
 		j.inbox.giveBack(it)
 	default:
 		j.inbox.received(it, j.background)
@@ -137,7 +137,7 @@ func (j *Job) checkReceive(r ReceiveRequest) (*subscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &subscription{peers: ids, channel: r.Channel, dir: dir, got: make(chan *item, 1)}, nil
+	return &subscription{peers: ids, channel: r.Channel, dir: dir, got: make(chan *item, 1), passed: r.Taken}, nil
 }
 
 // sentByItself tells whether an offer comes from the very job that it names.

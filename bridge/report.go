@@ -83,10 +83,14 @@ func (j *Job) unattended(route string, job, executor json.RawMessage) (json.RawM
 		Executor json.RawMessage `json:"executor"`
 		Action   action          `json:"action"`
 	}
-	return json.Marshal(struct {
+	var answer bytes.Buffer
+	enc := json.NewEncoder(&answer)
+	enc.SetEscapeHTML(false) // what the executor said of itself comes back as it was
+	err := enc.Encode(struct {
 		JobID json.RawMessage `json:"job_id"`
 		Next  next            `json:"next"`
 	}{job, next{executor, action{"idle", systemTime{until.Unix(), until.Nanosecond()}}}})
+	return bytes.TrimSpace(answer.Bytes()), err
 }
 
 // quoted returns a job's id as JSON: ids hold nothing that needs escaping.

@@ -129,9 +129,9 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) error {
 // receiveOne answers one object, or 204 when there is none in time or the job
 // ends.
 func (h *Handler) receiveOne(w http.ResponseWriter, r *http.Request, req bridge.ReceiveRequest) error {
-	ctx, client := attend(r.Context())
-	defer client.leave()
-	for item, err := range h.res.Receive(ctx, req) {
+	passed := false // when it is not, the item goes back
+	req.Taken = func() bool { return passed }
+	for item, err := range h.res.Receive(r.Context(), req) {
 		if err != nil {
 			if ended(r.Context(), err) {
 				break
@@ -142,7 +142,7 @@ func (h *Handler) receiveOne(w http.ResponseWriter, r *http.Request, req bridge.
 		if err == nil {
 			err = sent(http.NewResponseController(w).Flush())
 		}
-		client.written(err)
+		passed = err == nil
 		return err
 	}
 	if r.Context().Err() != nil && !errors.Is(context.Cause(r.Context()), bridge.ErrClosed) {
@@ -160,18 +160,20 @@ func ended(ctx context.Context, err error) bool {
 // receiveStream answers an event for each file until the client goes or the job
 // ends. The headers go out when the request waits in line.
 func (h *Handler) receiveStream(w http.ResponseWriter, r *http.Request, c receiveCall) error {
-	ctx, client := attend(r.Context())
-	defer client.leave()
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
 	e := h.events(r.Context(), w)
 	defer e.end()
 	c.Ready = func() {
 		if err := e.begin(); err != nil {
-			client.cancel(err)
+			cancel(err)
 		}
 	}
 	if c.progress {
 		defer h.inbound(ctx, e)()
 	}
+	passed := false // when it is not, the item goes back
+	c.Taken = func() bool { return passed }
 	for item, err := range h.res.Receive(ctx, c.ReceiveRequest) {
 		switch {
 		case err != nil && !e.started():
@@ -187,8 +189,7 @@ func (h *Handler) receiveStream(w http.ResponseWriter, r *http.Request, c receiv
 			return nil
 		}
 		err = e.item(item.Sequence, item)
-		client.written(err)
-		if err != nil {
+		if passed = err == nil; !passed {
 			return err
 		}
 	}
