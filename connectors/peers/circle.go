@@ -25,6 +25,10 @@ const ban = 10 * time.Second
 // maxAgain is how often a sender is asked anew that ended a stream.
 const maxAgain = 3
 
+// maxMoved is how many receivers may be lost before the sender is asked for a
+// block.
+const maxMoved = 2
+
 // circle gets the blocks of one file from its sender and from the others who
 // receive it. Each block belongs to one receiver, who asks the sender for it; the
 // others ask that one. So the sender sends each block about once:
@@ -32,8 +36,8 @@ const maxAgain = 3
 //  1. A block's owner is the receiver with the highest hash of block and id, the
 //     same for all who compute it.
 //  2. Whoever does not answer, is silent for too long or sends something else is
-//     not asked for a while: what it owes is asked of the sender, and what it
-//     owns belongs to the receiver with the next hash.
+//     not asked for a while: what it owns belongs to the receiver with the next
+//     hash. Who has a block no more says so, and the sender is asked.
 //  3. The sender has everything; when it fails, the transfer has failed.
 type circle struct {
 	s      *Service
@@ -71,6 +75,7 @@ type sentence struct {
 type want struct {
 	c      cid.Cid
 	at     peer.ID
+	moved  int // how often whom it was asked of was lost
 	groups []*group
 }
 
@@ -110,26 +115,38 @@ func (s *Service) newCircle(ctx context.Context, from peer.ID, r *received) *cir
 	return w
 }
 
-// join takes note of the other receivers, if this node is one of them.
-func (w *circle) join(others []peer.AddrInfo) {
+// circle returns who shares the work of getting a file, this node among them,
+// and all but this node; nobody when it is on its own.
+func (s *Service) circle(from peer.ID, others []peer.AddrInfo) (all []seeded, rest []peer.ID) {
 	seen := make(map[peer.ID]bool)
-	var rest []peer.ID
 	for _, o := range others {
-		if o.ID == w.from || seen[o.ID] {
+		if o.ID == from || seen[o.ID] {
 			continue
 		}
 		seen[o.ID] = true
 		h := fnv.New64a()
 		h.Write([]byte(o.ID))
-		w.others = append(w.others, seeded{o.ID, h.Sum64()})
-		if o.ID != w.s.self {
+		all = append(all, seeded{o.ID, h.Sum64()})
+		if o.ID != s.self {
 			rest = append(rest, o.ID)
-			w.s.cfg.Host.Peerstore().AddAddrs(o.ID, o.Addrs, peerstore.TempAddrTTL)
 		}
 	}
-	if !seen[w.s.self] || len(rest) == 0 {
-		w.others = nil
+	if !seen[s.self] || len(rest) == 0 {
+		return nil, nil
+	}
+	return all, rest
+}
+
+// join begins to share with the other receivers.
+func (w *circle) join(others []peer.AddrInfo) {
+	var rest []peer.ID
+	if w.others, rest = w.s.circle(w.from, others); len(rest) == 0 {
 		return
+	}
+	for _, o := range others {
+		if o.ID != w.s.self {
+			w.s.cfg.Host.Peerstore().AddAddrs(o.ID, o.Addrs, peerstore.TempAddrTTL)
+		}
 	}
 	w.hold = w.s.shares.addHolding(w.root, rest)
 }
@@ -304,9 +321,14 @@ func (w *circle) lost(l *line, err error) {
 		return
 	}
 	for _, t := range w.wants {
-		if t.at == l.to {
-			w.route(t, w.from)
+		if t.at != l.to {
+			continue
 		}
+		to := w.from
+		if t.moved++; t.moved < maxMoved {
+			to = w.owner(t.c, time.Now())
+		}
+		w.route(t, to)
 	}
 }
 

@@ -27,6 +27,7 @@ const copyWindow = 64 << 20
 func (s *Service) pull(ctx context.Context, from peer.ID, r *received, content []byte, f Follower) error {
 	have, err := s.cfg.Store.File(ctx, r.File.Root)
 	if err == nil {
+		s.decline(from, r)
 		return same(have, r.File)
 	}
 	if !ipld.IsNotFound(err) {
@@ -62,6 +63,13 @@ func (s *Service) pull(ctx context.Context, from peer.ID, r *received, content [
 	}
 	w.close(err == nil)
 	return err
+}
+
+// decline tells the other receivers that nothing comes in here.
+func (s *Service) decline(from peer.ID, r *received) {
+	if circle, rest := s.circle(from, r.others); len(circle) > 0 {
+		s.shares.finish(s.shares.addHolding(r.File.Root, rest), true)
+	}
 }
 
 // copy takes a file into the store.

@@ -247,7 +247,7 @@ func hear(w *wire) (again bool, err error) {
 	}
 }
 
-// gone names the end of a stream.
+// gone names the end of a stream; other errors, nil too, stay what they are.
 func gone(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, network.ErrReset) {
 		return fmt.Errorf("%w: %w", ErrGone, err)

@@ -82,7 +82,7 @@ func (s *Service) serveBlocks(st network.Stream) {
 	defer s.askers.remove(p)
 	stop := context.AfterFunc(ctx, func() { s.abandon(st) })
 	defer stop()
-	if err := s.serve(ctx, st); err != nil && ctx.Err() == nil {
+	if err := gone(s.serve(ctx, st)); err != nil && ctx.Err() == nil && !errors.Is(err, ErrGone) {
 		s.log.Debug("serve blocks", slog.String("peer", p.String()), slog.Any("error", err))
 	}
 }
@@ -131,7 +131,7 @@ func (s *Service) welcome(ctx context.Context, root cid.Cid, p peer.ID, transfer
 	default:
 		return nil, fmt.Errorf("%s: no transfer with it: %w", root, ErrInvalid)
 	}
-	timer := time.NewTimer(s.cfg.Patience)
+	timer := time.NewTimer(s.cfg.Patience / welcomeShare)
 	defer timer.Stop()
 	for sh == nil {
 		select {
@@ -145,6 +145,9 @@ func (s *Service) welcome(ctx context.Context, root cid.Cid, p peer.ID, transfer
 	}
 	return sh, nil
 }
+
+// welcomeShare is the part of the patience that a stranger waits.
+const welcomeShare = 4
 
 // asker is one stream on which a peer asks for blocks.
 type asker struct {
