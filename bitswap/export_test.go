@@ -2,8 +2,10 @@ package bitswap
 
 import (
 	"context"
+	"slices"
 
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // Providers returns the ids of those who are announced for a root.
@@ -14,4 +16,10 @@ func (e *Exchange) Providers(ctx context.Context, c cid.Cid) ([]string, error) {
 		ids[i] = info.ID.String()
 	}
 	return ids, err
+}
+
+// Wanted tells whether a peer has asked for a block.
+func (e *Exchange) Wanted(p string, c cid.Cid) bool {
+	id, err := peer.Decode(p)
+	return err == nil && slices.Contains(e.bitswap.WantlistForPeer(id), c)
 }

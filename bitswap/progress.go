@@ -63,9 +63,12 @@ func (s *Session) watch(ctx context.Context, w Watch) {
 		flow.sample(now, s.received())
 		missing, since := s.idle()
 		idle := now.Sub(since)
-		if !missing.Defined() || w.Stall > 0 && idle < w.Stall {
+		if !missing.Defined() {
 			refreshed = 0
 			continue
+		}
+		if idle < w.Stall {
+			refreshed = 0
 		}
 		if w.Timeout > 0 && idle >= w.Timeout && (now.Sub(flow.last) >= w.Timeout || idle >= slowFactor*w.Timeout) {
 			s.fail(fmt.Errorf("block %s: nobody sent it in %s: %w", missing, idle.Round(time.Millisecond), ErrStalled))

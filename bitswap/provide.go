@@ -108,27 +108,36 @@ func (e *Exchange) syncRoots(ctx context.Context) {
 	}
 }
 
-// resetRoots replaces the announced set. A listing that fails half-way changes
-// nothing.
+// resetRoots replaces the announced set. A listing that fails half-way, or that
+// ctx ends, changes nothing.
+//
+// The key store never closes any more when its context ends while it prepares a
+// reset: its worker then waits for good to tell that it is prepared. So it gets a
+// context of its own, which ends only when it has begun to take keys.
 func (e *Exchange) resetRoots(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	rctx, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
 	roots := make(chan cid.Cid)
+	over := make(chan struct{}) // closed when the key store takes no more keys
 	listed := make(chan error, 1)
 	err := e.spawn(func() {
-		err := e.listRoots(ctx, roots)
-		if err != nil {
-			cancel() // a closed channel would look like the end of the list
-		} else {
+		err := e.listRoots(ctx, roots, over)
+		if err == nil {
 			close(roots)
+		} else { // a closed channel would look like the end of the list
+			select {
+			case roots <- cid.NewCidV1(cid.Raw, mh.Multihash(emptyHash)): // it is prepared
+				abort()
+			case <-over:
+			}
 		}
 		listed <- err
 	})
 	if err != nil {
 		return err
 	}
-	err = e.prov.keys.ResetCids(ctx, roots)
-	cancel()
+	err = e.prov.keys.ResetCids(rctx, roots)
+	close(over)
 	if err := errors.Join(<-listed, err); err != nil {
 		return err
 	}
@@ -136,18 +145,20 @@ func (e *Exchange) resetRoots(ctx context.Context) error {
 }
 
 // listRoots sends what Config.Roots yields.
-func (e *Exchange) listRoots(ctx context.Context, to chan<- cid.Cid) error {
+func (e *Exchange) listRoots(ctx context.Context, to chan<- cid.Cid, over <-chan struct{}) error {
 	for c, err := range e.cfg.Roots(ctx) {
 		if err != nil {
 			return err
 		}
 		select {
 		case to <- c:
+		case <-over:
+			return nil // the key store says why
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // patientRouter is the DHT as the provider sees it: a lookup waits until there

@@ -36,7 +36,11 @@ type CopyOptions struct {
 	Timeout time.Duration
 	// OnStall must return soon; nil is nobody.
 	OnStall func(missing cid.Cid)
-	Limits  Limits
+	// Keep leaves what has come of a file of raw leaves in the store when Copy
+	// fails halfway, up to the last 32 MiB: as a file of its own, which nothing
+	// names or pins. The next Copy asks for the rest only.
+	Keep   bool
+	Limits Limits
 }
 
 // Copy takes the file, directory tree or symlink with that root into dst, from

@@ -48,6 +48,7 @@ type fileCopy struct {
 	batch  []blocks.Block // what is not in file
 	bytes  int            // in batch
 	sync   bool           // something was stored that is not in file
+	begun  beginning      // of file
 }
 
 // file copies the file with that root block; window bounds the bytes of content
@@ -69,6 +70,7 @@ func (c *copyJob) file(ctx context.Context, root cid.Cid, data []byte, n *node, 
 	})
 	g.Go(func() error { return fc.order(gctx, g) })
 	if err := g.Wait(); err != nil {
+		fc.keepBeginning(ctx, err)
 		return File{}, err
 	}
 	f = File{Root: root, Size: fc.total, SHA256: [32]byte(fc.sum.Sum(nil))}
@@ -189,7 +191,9 @@ func (f *fileCopy) content(ctx context.Context, p *part) error {
 		return err
 	}
 	f.total += int64(len(p.data))
+	wrote := f.noted(p.leaf)
 	c := &chunk{off: p.leaf.off, content: p.data, done: func() {
+		wrote()
 		f.progress(int64(len(p.data)))
 		p.data = nil
 		f.window.Release(p.held)

@@ -174,7 +174,7 @@ func TestGarbageInsteadOfOffers(t *testing.T) {
 			})
 		}
 	}
-	if kept, dropped := b.inbox.state(); len(kept)+len(dropped)+len(b.inbox.offers) != 0 {
+	if kept, dropped := b.inbox.state(); len(kept)+len(dropped)+b.inbox.seen() != 0 {
 		t.Error("the inbox heard of it")
 	}
 }
@@ -312,7 +312,7 @@ func TestStrangersGetNothing(t *testing.T) {
 		sent <- err
 	}()
 	<-during
-	b.inbox.until(t, "offer", func([]string, []error) bool { return len(b.inbox.offers) > 0 })
+	b.inbox.until(t, "offer", func([]string, []error) bool { return b.inbox.seen() > 0 })
 	st = open(t, newHost(t), a, protoBlocks)
 	if got, err := wantsOf(t, st, f.Root, leaves...); err == nil {
 		t.Errorf("a stranger during a transfer: %d blocks", len(got))

@@ -160,6 +160,7 @@ type inbox struct {
 	offered  func(o Offer, proven func(string) bool) error
 	keeping  func(ctx context.Context) // during Keep
 	changes  chan struct{}             // a token after each event
+	moving   func(total int64)         // after each Moved
 	finished chan struct{}             // of deliveries; nil never
 }
 
@@ -224,6 +225,9 @@ func (p *parcel) Moved(n int64) {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
 	p.moved += n
+	if p.b.moving != nil {
+		p.b.moving(p.moved)
+	}
 }
 
 // state returns what happened so far.
@@ -231,6 +235,13 @@ func (b *inbox) state() (kept []string, dropped []error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]string(nil), b.kept...), append([]error(nil), b.dropped...)
+}
+
+// seen returns how many offers came.
+func (b *inbox) seen() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.offers)
 }
 
 // until waits for events until ok.

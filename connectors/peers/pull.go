@@ -79,6 +79,7 @@ func (s *Service) copy(ctx context.Context, src dag.Fetcher, f blockstore.File, 
 		Progress: moved,
 		Stall:    s.cfg.Stall,
 		Timeout:  copyPatience * s.cfg.Stall,
+		Keep:     true,
 		Limits:   dag.Limits{Bytes: max(f.Size, 1)},
 	})
 	return judged(err)

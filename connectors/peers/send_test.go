@@ -249,7 +249,7 @@ func TestSenderCancels(t *testing.T) {
 	if _, err := a.Send(ctx, b.Self(), offer("u", f), SendOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}
-	b.inbox.until(t, "an end", func(kept []string, dropped []error) bool { return len(kept)+len(dropped) == len(b.inbox.offers) })
+	b.inbox.until(t, "an end", func(kept []string, dropped []error) bool { return len(kept)+len(dropped) == b.inbox.seen() })
 }
 
 func TestReceiverCancels(t *testing.T) {
@@ -289,4 +289,56 @@ func TestCloseEndsTransfers(t *testing.T) {
 		}
 		b.inbox.until(t, "drop", func(_ []string, dropped []error) bool { return len(dropped) == 1 })
 	})
+}
+
+// TestResume kills either side in the middle and sends again.
+func TestResume(t *testing.T) {
+	const size, half = 48 << 20, 24 << 20
+	data := content(9, size)
+	for _, who := range []string{"sender", "receiver"} {
+		t.Run(who, func(t *testing.T) {
+			a, b := pair(t)
+			f := a.add(t, data, dag.ImportOptions{})
+			var once sync.Once
+			killed := make(chan error, 1)
+			b.inbox.moving = func(total int64) {
+				if total >= half {
+					once.Do(func() {
+						go func() {
+							if who == "sender" {
+								killed <- a.host.Close()
+							} else {
+								killed <- b.Close()
+							}
+						}()
+					})
+				}
+			}
+			_, err := a.Send(bounded(t), b.Self(), offer("t", f), SendOptions{Turn: func(ctx context.Context) error {
+				<-ctx.Done() // else all may be there before the end
+				return ctx.Err()
+			}})
+			if err := <-killed; err != nil {
+				t.Fatal(err)
+			}
+			if err == nil {
+				t.Fatal("sent all the same")
+			}
+			b.inbox.until(t, "drop", func(_ []string, dropped []error) bool { return len(dropped) == 1 })
+			again, inbox := newNode(t, nil), newInbox()
+			again.add(t, data, dag.ImportOptions{})
+			late, err := New(Config{Host: newHost(t), Store: b.store})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer late.Close()
+			late.Receive(inbox)
+			introduce(again.host, late.cfg.Host)
+			r, err := again.Send(bounded(t), late.Self(), offer("t", f), SendOptions{})
+			if err != nil || !r.Delivered || r.Moved > size-half+(1<<20) {
+				t.Errorf("the rest: %+v, %v", r, err)
+			}
+			b.has(t, f, data)
+		})
+	}
 }
