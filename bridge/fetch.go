@@ -23,7 +23,8 @@ const MaxFiles = 100_000
 // FetchRequest asks for the files of one reference.
 type FetchRequest struct {
 	Ref    connectors.Ref
-	OutDir string // relative to the work directory, slash-separated; "": DefaultDir
+	OutDir string            // relative to the work directory, slash-separated; "": DefaultDir
+	Access connectors.Access // on whose behalf; the zero value is the job's
 	// Progress, if not nil, is told at most about ten times a second how far it
 	// is, and how it ended; one call at a time. It must not block.
 	Progress func(Transfer)
@@ -65,27 +66,27 @@ func (j *Job) Fetch(ctx context.Context, r FetchRequest) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	results, err := j.fetch(ctx, r.Ref, dir, t)
+	results, err := j.fetch(ctx, r, dir, t)
 	end(err)
 	return results, err
 }
 
 // fetch is Fetch as a transfer.
-func (j *Job) fetch(ctx context.Context, ref connectors.Ref, dir string, t *transfer) ([]Result, error) {
+func (j *Job) fetch(ctx context.Context, r FetchRequest, dir string, t *transfer) ([]Result, error) {
 	start := j.now()
 	staging, err := openDir(j.root, temporary)
 	if err != nil {
 		return nil, fmt.Errorf("open temporary directory: %w", err)
 	}
-	b := &batch{job: j, staging: staging, dir: dir, sum: ref.SHA256(), failed: math.MaxInt, transfer: t}
+	b := &batch{job: j, staging: staging, dir: dir, sum: r.Ref.SHA256(), failed: math.MaxInt, transfer: t, access: r.Access}
 	b.bring = b.materialize
-	b.run(ctx, ref)
+	b.run(ctx, r.Ref)
 	if err := staging.Close(); err != nil {
 		return nil, fmt.Errorf("close temporary directory: %w", err)
 	}
 	results, err := b.outcome(ctx)
 	t.update(func(is *Transfer) { is.Results = results })
-	j.logFetch(ref, results, j.now().Sub(start), err)
+	j.logFetch(r.Ref, results, j.now().Sub(start), err)
 	return results, err
 }
 
@@ -102,6 +103,7 @@ func (j *Job) logFetch(ref connectors.Ref, results []Result, took time.Duration,
 // batch is the work of one request.
 type batch struct {
 	job      *Job
+	access   connectors.Access // on whose behalf
 	transfer *transfer
 	staging  *os.Root           // the temporary directory
 	dir      string             // checked directory of the results
@@ -147,7 +149,7 @@ func (b *batch) run(ctx context.Context, ref connectors.Ref) {
 // items yields the items of the reference. Where the caller states a checksum
 // there must be one item, which is known before the first is fetched.
 func (b *batch) items(ctx context.Context, ref connectors.Ref) func(yield func(connectors.Item, error) bool) {
-	all := b.job.engine.Resolve(ctx, ref, connectors.Access{})
+	all := b.job.engine.Resolve(ctx, ref, b.access)
 	if b.sum == nil {
 		return all
 	}

@@ -63,7 +63,7 @@ func (s *Supervisor) report(id string, err error) {
 func (s *Supervisor) abandon(own context.Context, l *life, rec *record) {
 	s.log.Info("job ends with its holder", slog.String("job", l.id))
 	err := s.conclude(own, l.id, rec, verdict{StateFailed, "its owner went away"})
-	if err == nil && !rec.Spec.Keep.keeps(rec.State) && s.claim(l.id) == nil {
+	if err == nil && !rec.Spec.Keep.Keeps(rec.State) && s.claim(l.id) == nil {
 		err = s.erase(own, l.id)
 		s.unclaim(l.id)
 	}

@@ -177,9 +177,6 @@ func (s *Spec) checkCommand() error {
 }
 
 func (s *Spec) checkInputs() error {
-	if len(s.Inputs) > maxInputs {
-		return bad("inputs: more than %d", maxInputs)
-	}
 	for dir := range s.Inputs {
 		if err := checkInside(dir); err != nil {
 			return bad("inputs: %v", err)

@@ -19,8 +19,8 @@ type Executor struct {
 	Args  []string `json:"args,omitempty"`  // with Command.Args' placeholders; a job's own follow
 }
 
-// checkExecutors refuses templates that no job could use.
-func checkExecutors(list []Executor) error {
+// CheckExecutors refuses templates that no job could use.
+func CheckExecutors(list []Executor) error {
 	seen := map[string]bool{}
 	for i, e := range list {
 		switch {

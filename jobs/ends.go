@@ -102,7 +102,7 @@ func (s *Supervisor) retire(ctx context.Context, id string, rec *record) error {
 			return err
 		}
 	}
-	if rec.Spec.Keep.keeps(end) {
+	if rec.Spec.Keep.Keeps(end) {
 		return nil
 	}
 	// The directory goes last: while it is there, this is to be done again.
@@ -115,7 +115,7 @@ func (s *Supervisor) retire(ctx context.Context, id string, rec *record) error {
 // retireAgain is retire for a job that has ended, should it not have been
 // possible then.
 func (s *Supervisor) retireAgain(ctx context.Context, id string, rec *record) error {
-	if rec.Spec.Keep.keeps(rec.State) || !s.place.hasWork(id) {
+	if rec.Spec.Keep.Keeps(rec.State) || !s.place.hasWork(id) {
 		return nil
 	}
 	return s.retire(ctx, id, rec)

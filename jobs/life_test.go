@@ -166,7 +166,7 @@ func TestStates(t *testing.T) {
 	if got := seen.states(job.ID); !cmp.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if job.Inputs["in"] != s.Origin.URL+"/x" {
+	if !cmp.Equal(job.Inputs, map[string][]string{"in": {s.Origin.URL + "/x"}}) {
 		t.Errorf("inputs %v", job.Inputs)
 	}
 	if n := pins(t, s.Store, job.ID); n != 0 {

@@ -21,9 +21,9 @@ const (
 	Stderr Stream = "stderr"
 )
 
-// defaultLogSize is how much of a stream is kept at least, in bytes; at most it
+// DefaultLogSize is how much of a stream is kept at least, in bytes; at most it
 // is twice that.
-const defaultLogSize = 8 << 20
+const DefaultLogSize = 8 << 20
 
 // file is the stream's newest part, older the part before it; both lie beside
 // the work directory, where the command does not look.

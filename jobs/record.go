@@ -7,8 +7,6 @@ import (
 	"time"
 
 	ipld "github.com/ipfs/go-ipld-format"
-
-	"github.com/hypha-node/hypha-node/connectors"
 )
 
 // State says what a job is doing.
@@ -47,16 +45,16 @@ type Job struct {
 	Created time.Time `json:"created"`  // UTC
 	State   State     `json:"state"`
 
-	Scope      string            `json:"scope,omitempty"` // where it is not the id
-	Channel    string            `json:"channel,omitempty"`
-	Peers      []string          `json:"peers,omitempty"`
-	HasSecret  bool              `json:"has_secret,omitempty"`
-	Controller string            `json:"controller,omitempty"` // without user and password
-	Executor   string            `json:"executor,omitempty"`
-	Args       []string          `json:"args,omitempty"`
-	Inputs     map[string]string `json:"inputs,omitempty"` // references as people read them, by directory
-	After      []string          `json:"after,omitempty"`
-	Keep       Keep              `json:"keep,omitempty"`
+	Scope      string              `json:"scope,omitempty"` // where it is not the id
+	Channel    string              `json:"channel,omitempty"`
+	Peers      []string            `json:"peers,omitempty"`
+	HasSecret  bool                `json:"has_secret,omitempty"`
+	Controller string              `json:"controller,omitempty"` // without user and password
+	Executor   string              `json:"executor,omitempty"`
+	Args       []string            `json:"args,omitempty"`
+	Inputs     map[string][]string `json:"inputs,omitempty"` // references as people read them, by directory
+	After      []string            `json:"after,omitempty"`
+	Keep       Keep                `json:"keep,omitempty"`
 
 	Started  time.Time `json:"started,omitzero"`    // when the command was started, UTC
 	Ended    time.Time `json:"ended,omitzero"`      // UTC
@@ -157,13 +155,10 @@ func (s *Supervisor) describe(id string, rec record) Job {
 	if rec.Run != nil {
 		job.PID = rec.Run.PID
 	}
-	for dir, raw := range spec.Inputs {
-		if job.Inputs == nil {
-			job.Inputs = map[string]string{}
-		}
-		var ref connectors.Ref
-		if err := json.Unmarshal(raw, &ref); err == nil {
-			job.Inputs[dir] = ref.String()
+	if inputs, err := spec.inputs(); err == nil && len(inputs) > 0 {
+		job.Inputs = map[string][]string{}
+		for _, in := range inputs {
+			job.Inputs[in.dir] = append(job.Inputs[in.dir], in.ref.String())
 		}
 	}
 	s.mu.Lock()

@@ -35,7 +35,7 @@ type Spec struct {
 	// Command is what the supervisor runs. nil: somebody else does.
 	Command *Program `json:"command,omitempty"`
 	// Inputs are references by the directory, below the work directory, that
-	// they are fetched into before the command starts.
+	// they are fetched into before the command starts: one, or a list of them.
 	Inputs map[string]json.RawMessage `json:"inputs,omitempty"`
 	// Outputs are patterns of files and directories that are stored when the
 	// command has ended: path.Match on each segment, ** for any number of them.
@@ -75,8 +75,8 @@ const (
 	KeepAlways Keep = "always"
 )
 
-// keeps tells whether the directory of a job that ended in a state stays.
-func (k Keep) keeps(end State) bool {
+// Keeps tells whether the directory of a job that ended in a state stays.
+func (k Keep) Keeps(end State) bool {
 	return k == KeepAlways || k == KeepFailed && end != StateFinished
 }
 
@@ -164,15 +164,58 @@ type input struct {
 	ref connectors.Ref
 }
 
+// AddInput adds a reference to those that are fetched into a directory.
+func (s *Spec) AddInput(dir string, ref json.RawMessage) {
+	if s.Inputs == nil {
+		s.Inputs = map[string]json.RawMessage{}
+	}
+	list := append(splitList(s.Inputs[dir]), ref)
+	if len(list) == 1 {
+		s.Inputs[dir] = ref
+		return
+	}
+	s.Inputs[dir] = slices.Concat([]byte("["), bytes.Join(asBytes(list), []byte(",")), []byte("]"))
+}
+
+// asBytes returns the same texts.
+func asBytes(list []json.RawMessage) [][]byte {
+	texts := make([][]byte, len(list))
+	for i, raw := range list {
+		texts[i] = raw
+	}
+	return texts
+}
+
+// splitList returns the elements of a JSON array, or what is none as the only one.
+func splitList(raw json.RawMessage) []json.RawMessage {
+	var list []json.RawMessage
+	switch trimmed := bytes.TrimSpace(raw); {
+	case len(trimmed) == 0:
+		return nil
+	case trimmed[0] == '[' && json.Unmarshal(trimmed, &list) == nil:
+		return list
+	}
+	return []json.RawMessage{raw}
+}
+
 // inputs returns the references in the order of their directories.
 func (s *Spec) inputs() ([]input, error) {
-	list := make([]input, 0, len(s.Inputs))
+	var list []input
 	for _, dir := range slices.Sorted(maps.Keys(s.Inputs)) {
-		in := input{dir: dir}
-		if err := json.Unmarshal(s.Inputs[dir], &in.ref); err != nil {
-			return nil, fmt.Errorf("input %q: %w", clip(dir), err)
+		refs := splitList(s.Inputs[dir])
+		if len(refs) == 0 {
+			return nil, fmt.Errorf("input %q: no reference", clip(dir))
 		}
-		list = append(list, in)
+		for _, raw := range refs {
+			in := input{dir: dir}
+			if err := json.Unmarshal(raw, &in.ref); err != nil {
+				return nil, fmt.Errorf("input %q: %w", clip(dir), err)
+			}
+			list = append(list, in)
+		}
+	}
+	if len(list) > maxInputs {
+		return nil, fmt.Errorf("more than %d inputs", maxInputs)
 	}
 	return list, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/hypha-node/hypha-node/bridge"
+	"github.com/hypha-node/hypha-node/connectors"
 )
 
 // await waits for the jobs that must have finished before.
@@ -86,19 +87,13 @@ func (s *Supervisor) stage(ctx context.Context, id string, rec *record, told fun
 		return err
 	}
 	for _, in := range inputs {
-		results, err := job.Fetch(ctx, bridge.FetchRequest{Ref: in.ref, OutDir: in.dir})
-		if err != nil {
+		req := bridge.FetchRequest{Ref: in.ref, OutDir: in.dir, Access: connectors.Access{Operator: true}} // who makes jobs is the operator
+		if told != nil {
+			req.Progress = func(t bridge.Transfer) { told(Progress{Path: in.dir, Done: t.Done, Total: max(t.Total, 0)}) }
+		}
+		if _, err := job.Fetch(ctx, req); err != nil {
 			return fmt.Errorf("input %s: %w", in.dir, err)
 		}
-		if told == nil {
-			continue
-		}
-		p := Progress{Path: in.dir}
-		for _, r := range results {
-			p.Done += r.Size
-		}
-		p.Total = p.Done
-		told(p)
 	}
 	return nil
 }

@@ -28,6 +28,10 @@ var (
 	ErrState = errors.New("not in this state of the job")
 )
 
+// DefaultRunning is how many commands run at once: most executors wait for
+// accelerators and networks, not for processors.
+const DefaultRunning = 16
+
 // Config is what Open needs. Dir, Records, Engine and Store have no default.
 type Config struct {
 	// Dir is the absolute path of the jobs directory, <repo>/jobs: on the file
@@ -84,14 +88,14 @@ func Open(_ context.Context, c Config) (*Supervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open jobs directory: %w", err)
 	}
-	if err := checkExecutors(c.Executors); err != nil {
+	if err := CheckExecutors(c.Executors); err != nil {
 		return nil, err
 	}
 	if c.Running <= 0 {
-		c.Running = 16 // most executors wait for accelerators and networks, not for processors
+		c.Running = DefaultRunning
 	}
 	if c.LogSize <= 0 {
-		c.LogSize = defaultLogSize
+		c.LogSize = DefaultLogSize
 	}
 	if c.HoldGrace <= 0 {
 		c.HoldGrace = defaultHoldGrace

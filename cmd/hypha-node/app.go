@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,7 +78,28 @@ func (a *app) nodeConfig() (node.Config, error) {
 	return node.Config{
 		Repo: a.cli.Repo, Holder: a.verb, Version: Version, Offline: true,
 		HF: hub, HTTPAllow: s.httpAllow, Reserve: s.reserve, RuntimeDir: runtimeDir(), Logger: a.log,
+		Executors: s.executors, Environ: jobEnviron(os.Environ()), Running: s.MaxRunning, LogSize: s.logSize,
 	}, nil
+}
+
+// jobEnviron returns what the commands that the node runs for jobs get of its
+// own environment: all but this program's settings and what looks like a
+// credential, which a job gets by its spec or not at all.
+func jobEnviron(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(entry string) bool {
+		name, _, _ := strings.Cut(strings.ToUpper(entry), "=")
+		if strings.HasPrefix(name, "HYPHA_") {
+			return true
+		}
+		for _, word := range []string{
+			"TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "CREDENTIALS", "APIKEY", "API_KEY", "ACCESS_KEY", "SECRET_KEY", "PRIVATE_KEY",
+		} {
+			if strings.Contains("_"+name+"_", "_"+word+"_") {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // runtimeDir returns a short directory for sockets whose own path is too long.

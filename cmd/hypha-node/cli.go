@@ -22,7 +22,8 @@ type cli struct {
 	Peers   peersCmd   `cmd:"" group:"node" help:"List the connected peers."`
 	Connect connectCmd `cmd:"" group:"node" help:"Connect to a peer."`
 
-	Job jobCmd `cmd:"" group:"job" help:"Jobs: a work directory and a bridge socket each."`
+	Job    jobCmd    `cmd:"" group:"job" help:"Jobs: a work directory and a bridge socket each."`
+	Bridge bridgeCmd `cmd:"" group:"job" help:"Attach a bridge and a work directory to a process that somebody else runs."`
 
 	Pin    pinCmd    `cmd:"" group:"keep" help:"Keep content from being collected."`
 	GC     gcCmd     `cmd:"" name:"gc" group:"keep" help:"Give the space of what is not pinned back to the disk."`

@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -16,6 +17,7 @@ import (
 	"github.com/hypha-node/hypha-node/bitswap"
 	"github.com/hypha-node/hypha-node/internal/atomicfile"
 	"github.com/hypha-node/hypha-node/internal/humanize"
+	"github.com/hypha-node/hypha-node/jobs"
 )
 
 // configCmd is `config`.
@@ -74,11 +76,22 @@ func (a *app) effective() (map[string]any, error) {
 		}
 		s.HFEndpoint = cfg.HF.Endpoint
 	}
+	if s.LogSize == "" {
+		s.LogSize = fmt.Sprintf("%dMiB", jobs.DefaultLogSize>>20)
+	}
+	if s.MaxRunning == 0 {
+		s.MaxRunning = jobs.DefaultRunning
+	}
 	list := func(values []string) []string { return append([]string{}, values...) }
-	return map[string]any{
+	all := map[string]any{
 		"listen": list(s.Listen), "bootstrap": list(s.Bootstrap), "peers": list(s.Peers), "http_allow": list(s.HTTPAllow),
 		"hf_endpoint": s.HFEndpoint, "log_level": s.LogLevel, "reserve": s.Reserve,
-	}, nil
+		"max_running": s.MaxRunning, "log_size": s.LogSize,
+	}
+	if len(s.Executors) > 0 {
+		all["executors"] = s.Executors
+	}
+	return all, nil
 }
 
 // configGetCmd is `config get`.
@@ -172,7 +185,11 @@ func editConfig(text []byte, key string, values []string) ([]byte, error) {
 	// A value spans lines when it is a list: up to the closing bracket.
 	entry := regexp.MustCompile(`(?m)^[ \t]*"?` + key + `"?[ \t]*=[ \t]*(\[[^\]]*\][^\n]*|[^\n]*)\n?`)
 	var edited []byte
-	switch at := entry.FindIndex(text); {
+	// Behind a table, a line would belong to the table.
+	table := regexp.MustCompile(`(?m)^[ \t]*\[\[?[ \t]*["A-Za-z]`)
+	switch at, before := entry.FindIndex(text), table.FindIndex(text); {
+	case at == nil && before != nil:
+		edited = slices.Concat(text[:before[0]], []byte(line), text[before[0]:])
 	case at != nil:
 		edited = slices.Concat(text[:at[0]], []byte(line), text[at[1]:])
 	case len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")):
@@ -190,11 +207,18 @@ func editConfig(text []byte, key string, values []string) ([]byte, error) {
 func assignment(key string, values []string) (string, error) {
 	var value any = values
 	switch key {
-	case "hf_endpoint", "log_level", "reserve":
+	case "hf_endpoint", "log_level", "log_size", "max_running", "reserve":
 		if len(values) != 1 {
 			return "", fmt.Errorf("%s takes one value", key)
 		}
 		value = values[0]
+	}
+	if key == "max_running" {
+		n, err := strconv.Atoi(values[0])
+		if err != nil {
+			return "", fmt.Errorf("%s: %q is no number", key, values[0])
+		}
+		value = n
 	}
 	text, err := tomlText(map[string]any{key: value})
 	return string(text), err

@@ -2,43 +2,41 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/vbauerster/mpb/v8/cwriter"
-
 	"github.com/hypha-node/hypha-node/api/control"
-	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/internal/humanize"
-	"github.com/hypha-node/hypha-node/internal/safename"
 	"github.com/hypha-node/hypha-node/jobs"
 )
 
 // jobCmd is `job`.
 type jobCmd struct {
 	Run    jobRunCmd    `cmd:"" help:"Create a job, run a command in its work directory, remove the job."`
+	Submit jobSubmitCmd `cmd:"" help:"Have the daemon run a command as a job; print the job."`
 	Create jobCreateCmd `cmd:"" help:"Create a job; the daemon serves its bridge."`
 	Ls     jobLsCmd     `cmd:"" help:"List all jobs."`
 	Show   jobShowCmd   `cmd:"" help:"Describe a job."`
+	Logs   jobLogsCmd   `cmd:"" help:"Print what a submitted job's command writes."`
+	Wait   jobWaitCmd   `cmd:"" help:"Wait until a job has ended; exit with its exit code."`
+	Stop   jobStopCmd   `cmd:"" help:"End jobs; they stay listed."`
 	Rm     jobRmCmd     `cmd:"" help:"End jobs and remove their directories and sockets."`
 }
 
 // jobCreateCmd is `job create`.
-type jobCreateCmd struct {
-	ID      string `placeholder:"ID" help:"Id of the job. Default: random."`
-	WorkDir string `placeholder:"DIR" help:"An existing directory, which outlives the job. Default: a private one, which does not."`
-}
+type jobCreateCmd struct{ jobFlags }
 
 // Run creates the job.
 func (c *jobCreateCmd) Run(ctx context.Context, a *app) error {
-	req, err := c.request()
+	req, err := c.spec(a.stdin)
 	if err != nil {
 		return err
+	}
+	if req.Command != nil {
+		return errUsage("the spec has a command: `job submit -f` and `job run -f` run it")
 	}
 	return a.needDaemon(ctx, "job create", func(cl *control.Client) error {
 		j, err := cl.JobCreate(ctx, req)
@@ -49,15 +47,30 @@ func (c *jobCreateCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// request returns the request for the job.
-func (c *jobCreateCmd) request() (control.JobRequest, error) {
-	r := control.JobRequest{ID: c.ID}
-	if c.WorkDir == "" {
-		return r, nil
+// jobSubmitCmd is `job submit`.
+type jobSubmitCmd struct {
+	jobFlags
+	commandFlags
+}
+
+// Run submits the job.
+func (c *jobSubmitCmd) Run(ctx context.Context, a *app) error {
+	req, err := c.spec(a.stdin)
+	if err != nil {
+		return err
 	}
-	var err error
-	r.WorkDir, err = filepath.Abs(c.WorkDir)
-	return r, err
+	p, err := c.program(req)
+	if err != nil {
+		return err
+	}
+	req.Command = &p
+	return a.needDaemon(ctx, "job submit", func(cl *control.Client) error {
+		j, err := cl.JobCreate(ctx, req)
+		if err != nil {
+			return err
+		}
+		return a.out.print(j, "%s", j.ID)
+	})
 }
 
 // showJob prints one job.
@@ -65,13 +78,48 @@ func (a *app) showJob(j jobs.Job) error {
 	if a.cli.JSON {
 		return a.out.print(j, "")
 	}
-	return a.out.table([][2]string{
+	rows := [][2]string{
 		{"id", j.ID},
 		{"state", string(j.State)},
 		{"socket", humanize.Escape(j.Socket)},
 		{"work directory", humanize.Escape(j.WorkDir)},
-		{"created", j.Created.Local().Format(time.DateTime)},
-	})
+		{"created", moment(j.Created)},
+		{"scope", humanize.Escape(j.Scope)},
+		{"channel", humanize.Escape(j.Channel)},
+		{"peers", humanize.Escape(strings.Join(j.Peers, " "))},
+		{"secret", map[bool]string{true: "yes"}[j.HasSecret]},
+		{"controller", humanize.Escape(j.Controller)},
+		{"after", strings.Join(j.After, " ")},
+		{"executor", humanize.Escape(j.Executor)},
+		{"command", humanize.Escape(strings.Join(j.Args, " "))},
+		{"started", moment(j.Started)},
+		{"ended", moment(j.Ended)},
+		{"exit", exitText(j)},
+		{"error", humanize.Escape(j.Error)},
+	}
+	for _, o := range j.Outputs {
+		rows = append(rows, [2]string{"output", fmt.Sprintf("%s  %s  %s", humanize.Escape(o.Path), humanize.Bytes(o.Size), o.CID)})
+	}
+	return a.out.table(rows)
+}
+
+// moment returns a time for people, "" for none.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+// exitText says how a job's command has ended, "" if it has not.
+func exitText(j jobs.Job) string {
+	switch {
+	case j.ExitCode == nil:
+		return ""
+	case j.Signal != "":
+		return j.Signal
+	}
+	return "code " + strconv.Itoa(*j.ExitCode)
 }
 
 // jobLsCmd is `job ls`.
@@ -81,7 +129,11 @@ type jobLsCmd struct{}
 func (*jobLsCmd) Run(ctx context.Context, a *app) error {
 	return a.withNode(ctx, func(cl *control.Client) error {
 		return each(a, cl.Jobs(ctx), func(j jobs.Job) error {
-			return a.out.print(j, "%s  %s  %s  %s", j.ID, j.State, j.Created.Local().Format(time.DateTime), humanize.Escape(j.WorkDir))
+			state := string(j.State)
+			if how := exitText(j); how != "" {
+				state += " (" + how + ")"
+			}
+			return a.out.print(j, "%s  %s  %s  %s", j.ID, state, moment(j.Created), humanize.Escape(j.WorkDir))
 		})
 	})
 }
@@ -99,6 +151,83 @@ func (c *jobShowCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		return a.showJob(j)
+	})
+}
+
+// jobLogsCmd is `job logs`.
+type jobLogsCmd struct {
+	ID     string `arg:"" name:"id"`
+	Follow bool   `short:"f" help:"Go on until the job has ended."`
+	Stderr bool   `help:"Print the standard error instead of the standard output."`
+}
+
+// Run prints the log.
+func (c *jobLogsCmd) Run(ctx context.Context, a *app) error {
+	r := control.LogsRequest{ID: c.ID, Stream: jobs.Stdout, Follow: c.Follow}
+	if c.Stderr {
+		r.Stream = jobs.Stderr
+	}
+	print := func(cl *control.Client) error { return cl.JobLogs(ctx, r, a.stdout) }
+	if c.Follow {
+		return a.needDaemon(ctx, "job logs -f", print)
+	}
+	return a.withNode(ctx, print)
+}
+
+// jobWaitCmd is `job wait`.
+type jobWaitCmd struct {
+	ID string `arg:"" name:"id"`
+}
+
+// Run waits, and exits as the job's command has.
+func (c *jobWaitCmd) Run(ctx context.Context, a *app) error {
+	return a.needDaemon(ctx, "job wait", func(cl *control.Client) error {
+		var last jobs.Job
+		for ev, err := range cl.JobWatch(ctx, c.ID) {
+			if err != nil {
+				return err
+			}
+			if ev.Item != nil {
+				last = *ev.Item
+			}
+		}
+		if err := a.showJob(last); err != nil {
+			return err
+		}
+		return ended(last)
+	})
+}
+
+// ended returns the failure that a job's end is, nil if it has finished.
+func ended(j jobs.Job) error {
+	if j.State == jobs.StateFinished {
+		return nil
+	}
+	code := exitFailed
+	if j.ExitCode != nil && *j.ExitCode != 0 {
+		code = *j.ExitCode
+	}
+	return &failure{code: code, err: errors.New(j.Error), quiet: true}
+}
+
+// jobStopCmd is `job stop`.
+type jobStopCmd struct {
+	IDs []string `arg:"" name:"id"`
+}
+
+// Run stops the jobs.
+func (c *jobStopCmd) Run(ctx context.Context, a *app) error {
+	return a.withNode(ctx, func(cl *control.Client) error {
+		for _, id := range c.IDs {
+			j, err := cl.JobStop(ctx, id)
+			if err != nil {
+				return err
+			}
+			if err := a.out.print(j, "%s %s", j.State, j.ID); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -120,131 +249,4 @@ func (c *jobRmCmd) Run(ctx context.Context, a *app) error {
 		}
 		return nil
 	})
-}
-
-// jobRunCmd is `job run`.
-type jobRunCmd struct {
-	jobCreateCmd
-	Ref     []string      `placeholder:"REF=PATH" sep:"none" help:"Fetch a reference into PATH of the work directory first; repeatable."`
-	Config  string        `placeholder:"JSON" help:"The job's configuration, handed to the command in JOB_JSON."`
-	Keep    bool          `help:"Keep the job and its work directory."`
-	Grace   time.Duration `default:"5s" placeholder:"TIME" help:"Between SIGTERM and SIGKILL when the run is cancelled."`
-	Command []string      `arg:"" passthrough:"" help:"Command and arguments, after --. {WORK_DIR}, {SOCKET_PATH}, {JOB_JSON}, {JOB_ID}, {JOB_FILE} are filled in."`
-	network
-}
-
-// Run runs the command and exits with its exit code.
-func (c *jobRunCmd) Run(ctx context.Context, a *app) error {
-	if len(c.Command) > 0 && c.Command[0] == "--" {
-		c.Command = c.Command[1:]
-	}
-	if len(c.Command) == 0 {
-		return errUsage("no command: job run -- CMD…")
-	}
-	if c.Config != "" && !json.Valid([]byte(c.Config)) {
-		return errUsage("--config is no valid JSON")
-	}
-	refs, err := c.refs()
-	if err != nil {
-		return err
-	}
-	req, err := c.request()
-	if err != nil {
-		return err
-	}
-	return a.whileServed(ctx, func(ctx context.Context, cl *control.Client) error {
-		j, err := cl.JobCreate(ctx, req)
-		if err != nil {
-			return err
-		}
-		err = c.runIn(ctx, a, cl, j, refs)
-		if c.Keep {
-			fmt.Fprintf(a.stderr, "hint: job %s is kept in %s; `hypha-node job rm %s` removes it\n", j.ID, humanize.Escape(j.WorkDir), j.ID)
-			return err
-		}
-		return errors.Join(err, cl.JobRemove(context.WithoutCancel(ctx), j.ID))
-	})
-}
-
-// runIn fetches what the command needs and runs it.
-func (c *jobRunCmd) runIn(ctx context.Context, a *app, cl *control.Client, j jobs.Job, refs []jobRef) error {
-	for _, r := range refs {
-		req := control.FetchRequest{
-			Refs: []json.RawMessage{r.ref}, Output: filepath.Join(j.WorkDir, filepath.FromSlash(r.path)),
-			PinName: bridge.PinName(j.ID), TimeoutMS: c.ms(), Mode: 0o600, DirMode: 0o700,
-		}
-		err := each(a, cl.Fetch(ctx, req), func(control.Fetched) error { return nil })
-		if err != nil {
-			return err
-		}
-	}
-	stdin := a.stdin
-	if cwriter.IsTerminal(int(stdin.Fd())) {
-		stdin = nil // the command's process group is not the terminal's: its first read would stop it for ever
-	}
-	exit, err := jobs.Run(ctx, j, jobs.Command{
-		Args: c.Command, Env: os.Environ(), Config: json.RawMessage(c.Config), Grace: c.Grace,
-		Stdin: stdin, Stdout: a.stdout, Stderr: a.stderr,
-	})
-	if err != nil || exit.Code != 0 {
-		return &failure{code: exit.Code, err: err, quiet: err == nil}
-	}
-	return nil
-}
-
-// jobRef is one reference to fetch before a run.
-type jobRef struct {
-	ref  json.RawMessage
-	path string // below the work directory
-}
-
-// refs reads the references. The path is what follows the last =; a reference
-// without = goes where jobs' own fetches go.
-func (c *jobRunCmd) refs() ([]jobRef, error) {
-	var refs []jobRef
-	for _, text := range c.Ref {
-		r := jobRef{path: bridge.DefaultDir}
-		name := text
-		if i := strings.LastIndexByte(text, '='); i >= 0 && !strings.HasPrefix(strings.TrimSpace(text), "{") {
-			name, r.path = text[:i], strings.Trim(strings.TrimPrefix(text[i+1:], "./"), "/")
-		}
-		if err := safename.Path(r.path); err != nil {
-			return nil, &failure{code: exitUsage, err: fmt.Errorf("--ref %s: %w", text, err), hint: "write REF=PATH with PATH below the work directory"}
-		}
-		var err error
-		if r.ref, err = reference(name); err != nil {
-			return nil, err
-		}
-		refs = append(refs, r)
-	}
-	return refs, nil
-}
-
-// whileServed calls do with a client of the daemon or, without one, of a node
-// of this process that serves sockets meanwhile: a job's command needs its
-// bridge, and may run further commands.
-func (a *app) whileServed(ctx context.Context, do func(context.Context, *control.Client) error) error {
-	if cl := a.daemon(ctx); cl != nil {
-		defer cl.Close()
-		return do(ctx, cl)
-	}
-	n, err := a.openNode(ctx)
-	if err != nil {
-		return err
-	}
-	// The node outlives the signal that ends the job: it has to remove the job.
-	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
-	ready, served := make(chan struct{}), make(chan error, 1)
-	go func() {
-		served <- a.serve(life, n, func(control.Identity) error { close(ready); return nil })
-	}()
-	select {
-	case <-ready:
-	case err := <-served:
-		return err
-	}
-	err = do(ctx, control.NewLocal(n.Handler()))
-	end()
-	return errors.Join(err, <-served)
 }

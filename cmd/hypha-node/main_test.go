@@ -79,27 +79,6 @@ func TestReference(t *testing.T) {
 	}
 }
 
-func TestJobRefs(t *testing.T) {
-	for text, want := range map[string]string{
-		"hf://a/b":             "artifacts",
-		"hf://a/b=model":       "model",
-		"hf://a/b=./in/data/":  "in/data",
-		"https://x/y?a=b=data": "data",
-		`{"type":"uri","value":"https://x/y?a=b"}`: "artifacts",
-	} {
-		refs, err := (&jobRunCmd{Ref: []string{text}}).refs()
-		if err != nil || len(refs) != 1 || refs[0].path != want {
-			t.Errorf("%s: %+v, %v; want %s", text, refs, err, want)
-		}
-	}
-	for _, text := range []string{"hf://a/b=", "hf://a/b=..", "hf://a/b=../x", "hf://a/b=/", "nothing=x", "hf://a/b=a\x00b"} {
-		refs, err := (&jobRunCmd{Ref: []string{text}}).refs()
-		if f := classify(err); f == nil || f.code != exitUsage {
-			t.Errorf("%q: %+v, %v", text, refs, err)
-		}
-	}
-}
-
 func TestEscapeLines(t *testing.T) {
 	got := escapeLines("one\nerror: \x1b[31mtwo\n")
 	if got != "one\n  error: \\x1b[31mtwo" {

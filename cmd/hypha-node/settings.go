@@ -13,6 +13,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/hypha-node/hypha-node/internal/humanize"
+	"github.com/hypha-node/hypha-node/jobs"
 )
 
 // fileConfig is the configuration file, config.toml in the repository. Every
@@ -25,11 +26,25 @@ type fileConfig struct {
 	HFEndpoint string   `toml:"hf_endpoint,omitempty" json:"hf_endpoint,omitempty"` // URL
 	LogLevel   string   `toml:"log_level,omitempty" json:"log_level,omitempty"`
 	Reserve    string   `toml:"reserve,omitempty" json:"reserve,omitempty"` // size
+
+	MaxRunning int              `toml:"max_running,omitempty" json:"max_running,omitempty"` // commands of jobs at once
+	LogSize    string           `toml:"log_size,omitempty" json:"log_size,omitempty"`       // size, of each output of a command
+	Executors  []executorConfig `toml:"executors,omitempty" json:"executors,omitempty"`
 }
 
-// configKeys returns the keys of the file.
+// executorConfig is one table [[executors]].
+type executorConfig struct {
+	Name    string   `toml:"name" json:"name"`
+	Class   string   `toml:"class,omitempty" json:"class,omitempty"`
+	Runtime string   `toml:"runtime,omitempty" json:"runtime,omitempty"` // "process", the only one
+	Cmd     string   `toml:"cmd" json:"cmd"`
+	Args    []string `toml:"args,omitempty" json:"args,omitempty"`
+}
+
+// configKeys returns the keys of the file that take values; executors are
+// tables.
 func configKeys() []string {
-	return []string{"bootstrap", "hf_endpoint", "http_allow", "listen", "log_level", "peers", "reserve"}
+	return []string{"bootstrap", "hf_endpoint", "http_allow", "listen", "log_level", "log_size", "max_running", "peers", "reserve"}
 }
 
 // readConfig reads a configuration file; one that is absent is empty.
@@ -73,6 +88,8 @@ type settings struct {
 	fileConfig
 	reserve   int64 // as blockstore has it: 0 default, negative none
 	httpAllow []netip.Prefix
+	logSize   int64 // bytes; 0: default
+	executors []jobs.Executor
 }
 
 // check parses what has a form of its own.
@@ -97,6 +114,26 @@ func (s settings) check() (settings, error) {
 		if s.reserve = n; n == 0 {
 			s.reserve = -1
 		}
+	}
+	if s.LogSize != "" {
+		n, err := humanize.ParseBytes(s.LogSize)
+		if err != nil || n <= 0 {
+			return s, fmt.Errorf("log_size: %q is no size, as in 8MiB", s.LogSize)
+		}
+		s.logSize = n
+	}
+	if s.MaxRunning < 0 {
+		return s, fmt.Errorf("max_running: %d is negative", s.MaxRunning)
+	}
+	s.executors = nil
+	for _, e := range s.Executors {
+		if e.Runtime != "" && e.Runtime != "process" {
+			return s, fmt.Errorf("executor %q: runtime %q: there is only \"process\"", e.Name, e.Runtime)
+		}
+		s.executors = append(s.executors, jobs.Executor{Name: e.Name, Class: e.Class, Cmd: e.Cmd, Args: e.Args})
+	}
+	if err := jobs.CheckExecutors(s.executors); err != nil {
+		return s, err
 	}
 	if s.LogLevel != "" && !slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel) {
 		return s, fmt.Errorf("log_level: %q is none of debug, info, warn, error", s.LogLevel)
