@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -62,7 +61,7 @@ func (s *Supervisor) command(job Job, p *Program) (Command, error) {
 		Args: p.Args, Dir: p.Dir, Config: p.Config, Grace: time.Duration(p.Grace),
 		Env: slices.Clone(s.conf.Environ), Isolation: p.Isolation, Walls: s.conf.Walls,
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.Env)) {
+	for _, name := range sortedKeys(p.Env) {
 		c.Env = append(c.Env, name+"="+p.Env[name])
 	}
 	if c.Dir != "" && !filepath.IsAbs(c.Dir) {

@@ -94,6 +94,9 @@ func (s *Supervisor) retire(ctx context.Context, id string, rec *record) error {
 	if rec.Next != "" {
 		end = rec.Next
 	}
+	if err := s.forgetInbox(ctx, id); err != nil {
+		return err
+	}
 	if err := s.place.removeSocket(id); err != nil {
 		return err
 	}
@@ -129,6 +132,9 @@ func (s *Supervisor) erase(ctx context.Context, id string) error {
 	if err := s.unpin(ctx, bridge.PinName(id)); err != nil {
 		return err
 	}
+	if err := s.forgetInbox(ctx, id); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	delete(s.broken, id)
 	s.mu.Unlock()
@@ -137,6 +143,18 @@ func (s *Supervisor) erase(ctx context.Context, id string) error {
 	}
 	s.tell(id, StateStopped) // those who wait for it wait in vain
 	return nil
+}
+
+// forgetInbox drops what a job received and did not take.
+func (s *Supervisor) forgetInbox(ctx context.Context, id string) error {
+	if s.conf.Inbox == nil {
+		return nil
+	}
+	// The pins first: while there are records, this can be done again.
+	if err := s.unpin(ctx, bridge.InboxPinName(id)); err != nil {
+		return err
+	}
+	return bridge.Forget(ctx, s.conf.Inbox, id)
 }
 
 // unpin drops all pins of a name. They are collected first: an enumeration need

@@ -194,19 +194,18 @@ func TestStop(t *testing.T) {
 	s := newSite(t, bridgetest.Options{})
 	sup, _ := s.serving(t, nil)
 	for name, tt := range map[string]struct {
-		script, signal string
-		code           int
-		out            string
+		spec   Spec
+		grace  time.Duration
+		signal string
+		code   int
+		out    string
 	}{
-		"heeds":    {`trap 'echo bye; exit 0' TERM; echo ready; while :; do tail -f /dev/null & wait; done`, "", 0, "ready\nbye\n"},
-		"does not": {`trap '' TERM; echo ready; tail -f /dev/null`, "SIGKILL", 137, "ready\n"},
+		"heeds":    {heeds(t), time.Minute, "", 0, "ready\nbye\n"},
+		"does not": {shell(`trap '' TERM; echo ready; tail -f /dev/null`), 200 * time.Millisecond, "SIGKILL", 137, "ready\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spec := shell(tt.script)
-			spec.Command.Grace = Duration(200 * time.Millisecond)
-			if tt.signal == "" {
-				spec.Command.Grace = Duration(time.Minute)
-			}
+			spec := tt.spec
+			spec.Command.Grace = Duration(tt.grace)
 			spec.Keep = KeepFailed
 			id := create(t, sup, spec).ID
 			reader := &seeing{text: "ready\n", seen: make(chan struct{})}
@@ -332,7 +331,7 @@ func TestOutputs(t *testing.T) {
 	s := newSite(t, bridgetest.Options{})
 	var announced []cid.Cid
 	sup, _ := s.serving(t, func(c *Config) {
-		c.Announce = func(_ context.Context, root cid.Cid) { announced = append(announced, root) }
+		c.Announce = func(_ context.Context, root cid.Cid) error { announced = append(announced, root); return nil }
 	})
 	spec := shell(`mkdir -p out/deep .hidden; printf hello\ world > out/a.txt; echo b > out/deep/b.txt; echo c > out/deep/c.bin
 		ln -s /etc/passwd out/passwd.txt; ln -s a.txt out/link.txt; mkfifo out/fifo.txt; echo d > .hidden/d.txt; echo e > result`)
@@ -364,7 +363,7 @@ func TestOutputs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Name == OutputPin(job.ID) {
+		if p.Name == OutputPin(job.ID, true) {
 			kept++
 		}
 	}

@@ -16,9 +16,10 @@ import (
 
 // service is the bridge of one job, served.
 type service struct {
-	job  *bridge.Job
-	stop context.CancelFunc
-	done chan error // gets what Serve returned, once
+	job   *bridge.Job
+	scope string // job id that offers name
+	stop  context.CancelFunc
+	done  chan error // gets what Serve returned, once
 
 	callers callers
 }
@@ -29,7 +30,11 @@ func (s *Supervisor) start(ctx context.Context, id string, rec record) error {
 		return err
 	}
 	socket := s.place.socket(id)
-	job, err := bridge.Open(s.bridgeConfig(id, rec))
+	conf, err := s.bridgeConfig(id, rec)
+	if err != nil {
+		return err
+	}
+	job, err := bridge.Open(conf)
 	if err != nil {
 		return err
 	}
@@ -38,7 +43,7 @@ func (s *Supervisor) start(ctx context.Context, id string, rec record) error {
 		return errors.Join(err, job.Close())
 	}
 	serveCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	sv := &service{job: job, stop: stop, done: make(chan error, 1)}
+	sv := &service{job: job, scope: rec.Spec.scope(), stop: stop, done: make(chan error, 1)}
 	sv.callers.mark, sv.callers.supervised = rec.Spec.Mark, rec.Spec.Command != nil
 	h := rest.New(rest.Config{Job: job, Logger: s.log, Caller: sv.callers.admit})
 	go func() { sv.done <- h.Serve(serveCtx, l) }()
@@ -55,11 +60,20 @@ func (s *Supervisor) start(ctx context.Context, id string, rec record) error {
 }
 
 // bridgeConfig returns what the bridge of a job needs.
-func (s *Supervisor) bridgeConfig(id string, rec record) bridge.Config {
-	return bridge.Config{
+func (s *Supervisor) bridgeConfig(id string, rec record) (bridge.Config, error) {
+	spec := rec.Spec
+	c := bridge.Config{
 		ID: id, WorkDir: s.place.workDir(id, rec), Socket: s.place.socket(id), Created: rec.Created,
 		Engine: s.conf.Engine, Store: s.conf.Store, StoreDir: s.conf.Dir, Logger: s.log, Now: s.now,
+		Peers: s.conf.Peers, Inbox: s.conf.Inbox, Limits: spec.Limits, Announce: s.conf.Announce,
+		Scope: bridge.Scope{Job: spec.scope(), Channel: spec.Channel, Peers: spec.Peers, Secret: spec.Secret},
 	}
+	if spec.Controller == "" {
+		return c, nil
+	}
+	remote, err := newController(spec.Controller)
+	c.Controller = remote
+	return c, err
 }
 
 // end stops a bridge and waits for what it does.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"time"
 
@@ -158,6 +157,14 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
+// scope returns the job id that offers name.
+func (s *Spec) scope() string {
+	if s.Scope != "" {
+		return s.Scope
+	}
+	return s.ID
+}
+
 // input is one reference to stage.
 type input struct {
 	dir string // below the work directory
@@ -201,7 +208,7 @@ func splitList(raw json.RawMessage) []json.RawMessage {
 // inputs returns the references in the order of their directories.
 func (s *Spec) inputs() ([]input, error) {
 	var list []input
-	for _, dir := range slices.Sorted(maps.Keys(s.Inputs)) {
+	for _, dir := range sortedKeys(s.Inputs) {
 		refs := splitList(s.Inputs[dir])
 		if len(refs) == 0 {
 			return nil, fmt.Errorf("input %q: no reference", clip(dir))

@@ -48,8 +48,12 @@ type Config struct {
 	// Hold keeps what is stored from being collected until release is called,
 	// once it is pinned. nil: nothing collects.
 	Hold func() (release func())
-	// Announce tells the network of a root. nil: there is none.
-	Announce func(ctx context.Context, root cid.Cid)
+	// Peers is the network, and Inbox the bucket of what jobs received. nil: the
+	// node is offline.
+	Peers bridge.Peers
+	Inbox blockstore.Records
+	// Announce tells the network of a root. nil: nobody is told.
+	Announce func(ctx context.Context, root cid.Cid) error
 
 	Executors []Executor    // templates of commands
 	Walls     Walls         // around commands
@@ -241,6 +245,14 @@ func (s *Supervisor) admit(ctx context.Context, spec *Spec) error {
 	if c := spec.Command; c != nil {
 		if _, err := s.executor(c.Executor); err != nil {
 			return err
+		}
+	}
+	for i, text := range spec.Peers {
+		if s.conf.Peers == nil {
+			break
+		}
+		if spec.Peers[i], err = s.conf.Peers.Parse(text); err != nil {
+			return bad("peers[%d]: %v", i, err)
 		}
 	}
 	for _, other := range spec.After {

@@ -24,19 +24,21 @@ import (
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 	"github.com/hypha-node/hypha-node/connectors/ingest"
 	"github.com/hypha-node/hypha-node/connectors/ipfs"
+	"github.com/hypha-node/hypha-node/connectors/peers"
 	"github.com/hypha-node/hypha-node/dag"
 	"github.com/hypha-node/hypha-node/jobs"
 )
 
 // Node is an open repository with everything that works on it.
 type Node struct {
-	cfg      Config
-	log      *slog.Logger
-	store    *blockstore.Disk
-	exchange *bitswap.Exchange // nil: offline
-	jobs     *jobs.Supervisor
-	control  *control.Server
-	closers  []func() error // in the order of opening
+	cfg       Config
+	log       *slog.Logger
+	store     *blockstore.Disk
+	exchange  *bitswap.Exchange // nil: offline
+	jobs      *jobs.Supervisor
+	transfers *peers.Service // nil: offline
+	control   *control.Server
+	closers   []func() error // in the order of opening
 }
 
 // Open opens the repository and wires the node; see the package comment. The
@@ -83,15 +85,9 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	})
 	n.onClose(engine.Close)
 
-	n.jobs, err = jobs.Open(ctx, jobs.Config{
-		Dir: filepath.Join(c.Repo, "jobs"), RuntimeDir: c.RuntimeDir,
-		Records: n.store.Records("jobs"), Engine: engine, Store: n.store, Hold: n.store.Hold, Announce: n.announceOutput,
-		Executors: c.Executors, Environ: c.Environ, Running: c.Running, LogSize: c.LogSize, Walls: n.walls(), Logger: c.Logger,
-	})
-	if err != nil {
+	if err := n.openJobs(ctx, engine); err != nil {
 		return nil, err
 	}
-	n.onClose(n.jobs.Close)
 
 	n.control = control.NewServer(control.Config{
 		Repo: c.Repo, Version: c.Version, Store: n.store, Engine: engine, Blocks: blocks,
@@ -115,6 +111,34 @@ func (n *Node) Close() error {
 
 // Handler returns the node's own API.
 func (n *Node) Handler() http.Handler { return n.control }
+
+// openJobs opens the jobs and, online, what moves files between them and jobs
+// of other nodes.
+func (n *Node) openJobs(ctx context.Context, engine *ingest.Engine) error {
+	c := jobs.Config{
+		Dir: filepath.Join(n.cfg.Repo, "jobs"), RuntimeDir: n.cfg.RuntimeDir,
+		Records: n.store.Records("jobs"), Engine: engine, Store: n.store, Hold: n.store.Hold, Announce: n.announceRoot,
+		Executors: n.cfg.Executors, Environ: n.cfg.Environ, Running: n.cfg.Running, LogSize: n.cfg.LogSize, Walls: n.walls(), Logger: n.log,
+		Inbox: n.store.Records("inbox"),
+	}
+	var transfers *peers.Service
+	if n.exchange != nil {
+		var err error
+		transfers, err = peers.New(peers.Config{Host: n.exchange.Host(), Store: n.store, FindPeer: n.exchange.FindPeer, Logger: n.log})
+		if err != nil {
+			return err
+		}
+		n.onClose(transfers.Close)
+		c.Peers = transfers
+	}
+	var err error
+	if n.jobs, err = jobs.Open(ctx, c); err != nil {
+		return err
+	}
+	n.onClose(n.jobs.Close)
+	n.transfers = transfers
+	return nil
+}
 
 // openExchange makes the host and what runs on it.
 func (n *Node) openExchange(ctx context.Context) (*bitswap.Exchange, error) {
@@ -146,8 +170,8 @@ func (n *Node) peerID() (string, error) {
 func (n *Node) roots(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
 		for p, err := range n.store.Pins(ctx) {
-			private := false
-			if err == nil {
+			private := jobs.Unannounced(p.Name)
+			if err == nil && !private {
 				private, err = ingest.Private(ctx, n.store, p.Root)
 			}
 			if private {
@@ -175,14 +199,18 @@ func (n *Node) announce(ctx context.Context, f dag.File, private bool) {
 	}
 }
 
-// announceOutput tells peers of what a job has published.
-func (n *Node) announceOutput(ctx context.Context, root cid.Cid) {
-	private, err := ingest.Private(ctx, n.store, root)
-	if err != nil {
-		n.log.Warn("announce", slog.String("cid", root.String()), slog.Any("error", err))
-		return
+// announceRoot tells the network of what a job has published, unless it is
+// private.
+func (n *Node) announceRoot(ctx context.Context, root cid.Cid) error {
+	if n.exchange == nil {
+		return nil
 	}
-	n.announce(ctx, dag.File{Root: root}, private)
+	n.exchange.Notify()
+	private, err := ingest.Private(ctx, n.store, root)
+	if err != nil || private {
+		return err
+	}
+	return n.exchange.Provide(ctx, root)
 }
 
 // endpoints returns the "host:port" of what the operator has set: jobs may

@@ -36,6 +36,9 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 	case <-resumed: // before that, a new job would be taken for an old one
 	case <-ctx.Done(): // Serve has failed, or the node ends
 	}
+	if n.transfers != nil {
+		n.transfers.Receive(n.jobs) // all jobs can be asked
+	}
 	server := &http.Server{
 		Handler:           n.control,
 		ReadHeaderTimeout: 10 * time.Second,
