@@ -21,6 +21,11 @@ const (
 	// comeAgain is when a refused sender may try again: the space of an inbox and
 	// of a gate comes back when somebody receives.
 	comeAgain = time.Second
+	// gateWait is how long an offer waits for others to end before its sender is
+	// asked to come again: no longer, for what holds the place may wait for it.
+	gateWait = time.Second
+	// orderWait is how long a file waits for the one before it to be offered.
+	orderWait = time.Second
 	// longDebt is how far behind its rate a job may be and still accept offers.
 	longDebt = 5 * time.Second
 	// roomFrom is the size, in bytes, from which an offer costs a look at the disk.
@@ -43,8 +48,8 @@ func (j *Job) Accept(ctx context.Context, from string, o peers.Offer, proven fun
 	wait, cancel := context.WithTimeout(ctx, offerWait)
 	defer cancel()
 	d := &delivery{
-		job: j, settled: make(chan struct{}),
-		item: &item{from: from, transfer: o.Transfer, channel: o.Channel, name: o.Name, file: o.File, at: j.now().UTC()},
+		job: j, settled: make(chan struct{}), queued: make(chan struct{}), stuck: make(chan struct{}), done: make(chan struct{}),
+		item: &item{from: from, transfer: o.Transfer, after: o.After, channel: o.Channel, name: o.Name, file: o.File, at: j.now().UTC()},
 	}
 	if err := j.inbox.announce(wait, d); err != nil {
 		if errors.Is(err, peers.ErrDelivered) {
@@ -137,7 +142,13 @@ func (j *Job) admit(ctx context.Context, d *delivery) error {
 			return &peers.Refusal{Code: peers.CodeNoSpace, Detail: "the node has no room for it"}
 		}
 	}
-	if err := j.limits.in.enter(ctx, offerWait); err != nil {
+	if err := j.limits.in.enter(ctx, 0); errors.Is(err, ErrBusy) {
+		close(d.stuck)
+		err = j.limits.in.enter(ctx, gateWait)
+		if err != nil {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
 	if !j.limits.admit(size) {
@@ -145,7 +156,6 @@ func (j *Job) admit(ctx context.Context, d *delivery) error {
 		return &peers.Refusal{Code: peers.CodeQuota, Detail: "the inbox of the job is full", RetryAfter: comeAgain}
 	}
 	d.admitted.Store(true)
-	j.limits.owe(size)
 	return nil
 }
 
@@ -154,25 +164,40 @@ type delivery struct {
 	job      *Job
 	item     *item
 	transfer *transfer
-	release  func()      // of the hold on what is stored
-	admitted atomic.Bool // counted by the limits
+	release  func()       // of the hold on what is stored
+	admitted atomic.Bool  // counted by the limits
+	moved    atomic.Int64 // bytes
 
 	once    sync.Once
 	settled chan struct{} // closed when it was kept or dropped
+	queued  chan struct{} // closed when its place in the inbox is certain, should it be kept
+	stuck   chan struct{} // closed when it has to wait for others to end
+	done    chan struct{} // closed when it was cancelled
 
 	mu        sync.Mutex
 	cancelled error
 }
 
-var _ peers.Delivery = (*delivery)(nil)
+var _ peers.Follower = (*delivery)(nil)
 
-// cancel makes Keep fail.
+// cancel ends the transfer.
 func (d *delivery) cancel(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cancelled == nil {
+	if d.cancelled == nil && err != nil {
 		d.cancelled = err
+		close(d.done)
 	}
+}
+
+// Done is closed when the transfer was cancelled here.
+func (d *delivery) Done() <-chan struct{} { return d.done }
+
+// Moved counts bytes that came in.
+func (d *delivery) Moved(n int64) {
+	d.moved.Add(n)
+	d.transfer.moved("peer", n)
+	d.job.limits.owe(n)
 }
 
 // Keep records the file in the inbox and wakes who waits for it.
@@ -192,22 +217,82 @@ func (d *delivery) keep(ctx context.Context) error {
 	if cancelled != nil {
 		return cancelled
 	}
-	_, done, err := d.job.begin(ctx)
+	opCtx, done, err := d.job.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
 	// What is begun is finished: the sender may be gone, and come again.
 	ctx = context.WithoutCancel(ctx)
-	in := d.job.inbox
-	if err := in.pins.acquire(ctx, d.item.file.Root); err != nil {
+	in, root := d.job.inbox, d.item.file.Root
+	if err := in.pins.acquire(ctx, root); err != nil {
 		return fmt.Errorf("pin: %w", err)
 	}
-	if err := in.keep(ctx, d.item); err != nil {
-		in.pins.abandon(d.item.file.Root)
+	if err := in.follow(opCtx, d); err != nil {
+		return errors.Join(err, in.pins.release(ctx, root))
+	}
+	err = in.keep(ctx, d.item, func() { close(d.queued) })
+	if _, refused := errors.AsType[*peers.Refusal](err); refused {
+		return errors.Join(err, in.pins.release(ctx, root))
+	}
+	if err != nil {
+		in.pins.abandon(root) // it may be recorded all the same
 		return fmt.Errorf("record: %w", err)
 	}
-	d.transfer.moved("peer", d.item.file.Size)
+	d.transfer.moved("store", d.item.file.Size-min(d.moved.Load(), d.item.file.Size))
+	return nil
+}
+
+// follow waits until the file before this one has its place. It may come a
+// little later, for the two are on streams of their own; but who waits for a
+// place in the gate is not waited for: this one may hold the last.
+func (in *inbox) follow(ctx context.Context, d *delivery) error {
+	if d.item.after == "" {
+		return nil
+	}
+	id := deliveryID{d.item.from, d.item.after}
+	timer := time.NewTimer(orderWait)
+	defer timer.Stop()
+	for {
+		in.mu.Lock()
+		known := in.byID[id] != nil
+		before := in.underWayAs(id)
+		wake := in.arrived
+		in.mu.Unlock()
+		if known {
+			return nil
+		}
+		var late <-chan time.Time
+		var queued, stuck, settled <-chan struct{}
+		if before == nil {
+			late = timer.C
+		} else {
+			queued, stuck, settled, wake = before.queued, before.stuck, before.settled, nil
+		}
+		select {
+		case <-queued:
+			return nil
+		case <-settled: // kept or dropped: look again
+		case <-wake:
+		case <-stuck:
+			return errOrder()
+		case <-late:
+			return errOrder()
+		case <-d.done:
+			return ErrCancelled
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// underWayAs returns the delivery of that id that is under way; in.mu is held.
+func (in *inbox) underWayAs(id deliveryID) *delivery {
+	for d := range in.pending {
+		if d.item.from == id.from && d.item.transfer == id.transfer {
+			return d
+		}
+	}
 	return nil
 }
 
@@ -247,14 +332,11 @@ func (in *inbox) announce(ctx context.Context, d *delivery) error {
 			}
 			return peers.ErrDelivered
 		}
-		var earlier *delivery
-		for p := range in.pending {
-			if p.item.from == id.from && p.item.transfer == id.transfer {
-				earlier = p
-			}
-		}
+		earlier := in.underWayAs(id)
 		if earlier == nil {
 			in.pending[d] = struct{}{}
+			close(in.arrived)
+			in.arrived = make(chan struct{})
 			in.mu.Unlock()
 			return nil
 		}

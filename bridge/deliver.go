@@ -47,7 +47,7 @@ func (s *sending) all(ctx context.Context) ([]Delivered, error) {
 	for i, p := range s.peers {
 		wg.Go(func() {
 			errs[i] = s.deliver(ctx, i, p, s.tickets[i], false)
-			s.tickets[i].release()
+			s.tickets[i].release(errs[i] == nil)
 			results[i] = s.outcome(i, p, errs[i])
 		})
 	}
@@ -72,7 +72,7 @@ func (s *sending) first(ctx context.Context) ([]Delivered, error) {
 			t = s.job.lanes.take(p)
 		}
 		last = s.deliver(ctx, i, p, t, i < len(s.peers)-1)
-		t.release()
+		t.release(last == nil)
 		got := s.outcome(i, p, last)
 		if last == nil {
 			return []Delivered{got}, nil
@@ -104,23 +104,26 @@ func (s *sending) deliver(ctx context.Context, n int, peer string, t *ticket, fa
 	a := &attempt{fallback: fallback, patience: s.patience(), since: time.Now()}
 	o := s.offer
 	o.Transfer = s.transferID(n, peer)
+	t.name(o.Transfer)
 	opts := peers.SendOptions{Turn: t.turn, Progress: func(n int64) {
 		a.moved.Add(n)
 		s.job.limits.owe(n)
 		s.transfer.moved("", n)
 	}}
 	for {
-		if err := t.ready(ctx); err != nil {
+		var err error
+		if o.After, err = t.ready(ctx); err != nil {
 			return err
 		}
 		if err := s.job.limits.settle(ctx); err != nil {
 			return err
 		}
-		err := s.try(ctx, peer, o, opts, a)
+		err = s.try(ctx, peer, o, opts, a)
 		if err == nil {
 			s.transfer.moved("", o.File.Size-min(a.moved.Load(), o.File.Size))
 			return nil
 		}
+		t.lost()
 		if ctx.Err() != nil {
 			return cause(ctx, err)
 		}
@@ -132,11 +135,18 @@ func (s *sending) deliver(ctx context.Context, n int, peer string, t *ticket, fa
 		if !again {
 			return err
 		}
-		if isBusy(err) {
-			t.block()
-		}
 		s.job.log.Debug("delivery is tried again", logJob(s.job), slog.String("peer", peer), slog.String("transfer", o.Transfer),
 			slog.Duration("pause", pause), logError(err))
+		if isBusy(err) {
+			// There will be no room for this one before those ahead have had it.
+			t.block()
+			if waited, err := t.first(ctx); err != nil {
+				return err
+			} else if waited {
+				a.since = time.Now()
+				continue
+			}
+		}
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors/peers"
 )
 
 // State of an item.
@@ -27,6 +28,7 @@ type item struct {
 	seq      int64
 	from     string // peer
 	transfer string
+	after    string // the transfer of the same sender that comes before, "" if it was kept long ago
 	channel  string
 	name     string // as the sender has it
 	at       time.Time
@@ -58,17 +60,17 @@ type inbox struct {
 	limits *limiter
 	warn   func(msg string, err error)
 
-	writing sync.Mutex // held while items are recorded
-
 	mu        sync.Mutex
-	items     []*item // those that are known, by sequence, without gaps
-	next      int64   // sequence of the next item
-	low       int64   // no item below it is queued
-	gathering *batchOfItems
-	batches   []int64  // sequences that records of items begin with
-	doomed    []string // records to drop, in this order
+	items     []*item       // those that are known, by sequence, without gaps
+	next      int64         // sequence of the next item
+	low       int64         // no item below it is queued
+	gathering *batchOfItems // what is recorded next; nil: nothing waits
+	newest    *batchOfItems // the last that was begun
+	batches   []int64       // sequences that records of items begin with
+	doomed    []string      // records to drop, in this order
 	byID      map[deliveryID]*item
 	pending   map[*delivery]struct{}
+	arrived   chan struct{}   // closed, and made anew, when a delivery is announced
 	waiters   []*subscription // in the order of their numbers
 	subs      int64           // subscriptions so far
 	channels  map[string]bool
@@ -86,7 +88,7 @@ func openInbox(ctx context.Context, l inboxLog, pins *pinner, limits *limiter) (
 	}
 	in := &inbox{
 		log: l, pins: pins, limits: limits, items: all.items, batches: all.batches,
-		byID: map[deliveryID]*item{}, pending: map[*delivery]struct{}{}, channels: map[string]bool{}, dirty: map[int64]bool{},
+		byID: map[deliveryID]*item{}, pending: map[*delivery]struct{}{}, arrived: make(chan struct{}), channels: map[string]bool{}, dirty: map[int64]bool{},
 	}
 	for _, c := range all.channels {
 		in.channels[c] = true
@@ -134,39 +136,73 @@ func (in *inbox) at(seq int64) *item {
 // batchOfItems is what is recorded together.
 type batchOfItems struct {
 	items []*item
-	done  chan struct{} // closed when err is final
-	err   error
+	prev  chan struct{} // done of the batch before
+	done  chan struct{} // closed when errs are final
+	errs  map[*item]error
+}
+
+// errOrder refuses an item whose predecessor was not kept.
+func errOrder() error {
+	return &peers.Refusal{Code: peers.CodeBusy, Detail: "the file before it has not come"}
 }
 
 // keep records an item durably, gives it its sequence and offers it to those who
-// wait. Calls at the same time share a write.
-func (in *inbox) keep(ctx context.Context, it *item) error {
+// wait. Calls at the same time share a write; they are recorded in the order in
+// which queued was called.
+func (in *inbox) keep(ctx context.Context, it *item, queued func()) error {
 	in.mu.Lock()
 	b := in.gathering
-	if b != nil && len(b.items) < perItem {
-		b.items = append(b.items, it)
-		in.mu.Unlock()
-		<-b.done
-		return b.err
+	leads := b == nil || len(b.items) >= perItem
+	if leads {
+		b = &batchOfItems{done: make(chan struct{}), errs: map[*item]error{}}
+		if in.newest != nil {
+			b.prev = in.newest.done
+		}
+		in.gathering, in.newest = b, b
 	}
-	b = &batchOfItems{items: []*item{it}, done: make(chan struct{})}
-	in.gathering = b
+	b.items = append(b.items, it)
 	in.mu.Unlock()
-
-	in.writing.Lock() // meanwhile others join
-	defer in.writing.Unlock()
+	queued()
+	if !leads {
+		<-b.done
+		return b.errs[it]
+	}
+	if b.prev != nil {
+		<-b.prev // meanwhile others join
+	}
 	in.mu.Lock()
 	if in.gathering == b {
 		in.gathering = nil
 	}
 	first := in.next
+	in.order(b)
 	in.mu.Unlock()
-	b.err = in.log.putItems(ctx, first, b.items)
-	if b.err == nil {
-		in.enqueue(first, b.items)
+	if len(b.items) > 0 {
+		if err := in.log.putItems(ctx, first, b.items); err == nil {
+			in.enqueue(first, b.items)
+		} else {
+			for _, it := range b.items {
+				b.errs[it] = err
+			}
+		}
 	}
 	close(b.done)
-	return b.err
+	return b.errs[it]
+}
+
+// order refuses the items of a batch whose predecessor was neither kept nor is
+// in the batch before them; in.mu is held.
+func (in *inbox) order(b *batchOfItems) {
+	before := map[deliveryID]bool{}
+	b.items = slices.DeleteFunc(b.items, func(it *item) bool {
+		id := deliveryID{it.from, it.after}
+		if it.after != "" && in.byID[id] == nil && !before[id] {
+			b.errs[it] = errOrder()
+			return true
+		}
+		before[deliveryID{it.from, it.transfer}] = true
+		return false
+	})
 }
 
 // enqueue makes recorded items known.

@@ -11,9 +11,12 @@ import (
 var errAside = errors.New("steps aside for an earlier file")
 
 // lanes keep the order of a job's send calls: one lane for each peer, one ticket
-// in it for each call that may still reach the peer. A file is kept by its
-// receiver when no ticket is ahead; a failed call gives its ticket back like any
-// other, so that the next one goes on.
+// in it for each call that may still reach the peer.
+//
+// A file has its turn when no ticket is ahead, or when the one ahead had its own
+// and is named in the offer: then the receiver keeps the two in their order, and
+// both with one write, or refuses the second. A failed call gives its ticket
+// back like any other, so that the next one goes on.
 type lanes struct {
 	mu  sync.Mutex
 	all map[string]*lane // by peer; only those that hold tickets
@@ -32,8 +35,13 @@ type ticket struct {
 
 	// Guarded by lanes.mu.
 	ahead, behind *ticket
-	blocked       bool // refused for want of room: those behind step aside
-	aside         bool // has stepped aside
+	id            string // of the transfer, "" until the file was read
+	named         string // the transfer that the offer names as the one before
+	strict        bool   // the offer names none: nobody may be ahead
+	had           bool   // it had its turn, and the attempt has not failed
+	stale         bool   // the transfer that it named has failed
+	blocked       bool   // refused for want of room: those behind step aside
+	aside         bool   // has stepped aside
 	gone          bool
 }
 
@@ -56,8 +64,9 @@ func (l *lanes) take(peer string) *ticket {
 	return t
 }
 
-// release leaves the lane. It may be called more than once.
-func (t *ticket) release() {
+// release leaves the lane; ok tells whether the file was kept. What follows the
+// first call has no effect.
+func (t *ticket) release(ok bool) {
 	l := t.lanes
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,6 +79,7 @@ func (t *ticket) release() {
 	}
 	if t.behind != nil {
 		t.behind.ahead = t.ahead
+		t.behind.stale = t.behind.stale || !ok && t.id != "" && t.behind.named == t.id
 	} else if t.lane.last = t.ahead; t.ahead == nil {
 		delete(l.all, t.peer)
 	}
@@ -83,12 +93,18 @@ func (ln *lane) tell() {
 	ln.changed = make(chan struct{})
 }
 
-// turn waits until nobody is ahead, as peers.SendOptions.Turn. Behind one that
-// is blocked it ends with errAside.
+// turn waits for the turn, as peers.SendOptions.Turn. It ends with errAside
+// behind one that is blocked, and when what the offer says of the order is no
+// longer true.
 func (t *ticket) turn(ctx context.Context) error {
 	return t.wait(ctx, func() (bool, error) {
 		switch {
-		case t.ahead == nil:
+		case t.stale:
+			t.aside = true
+			return true, errAside
+		case t.ahead == nil, !t.strict && t.ahead.had:
+			t.had = true
+			t.lane.tell()
 			return true, nil
 		case t.ahead.blocked:
 			t.aside, t.blocked = true, true
@@ -99,16 +115,37 @@ func (t *ticket) turn(ctx context.Context) error {
 	})
 }
 
-// ready waits until it makes sense to offer: at once, unless somebody ahead is
-// blocked; then until nobody is ahead.
-func (t *ticket) ready(ctx context.Context) error {
-	return t.wait(ctx, func() (bool, error) {
-		if t.ahead != nil && (t.ahead.blocked || t.aside) {
+// ready waits until it makes sense to offer, at once unless somebody ahead is
+// blocked, and returns the transfer that the offer names as the one before.
+func (t *ticket) ready(ctx context.Context) (after string, err error) {
+	err = t.wait(ctx, func() (bool, error) {
+		if t.ahead != nil && t.ahead.blocked {
 			return false, nil
 		}
-		t.aside, t.blocked = false, false
+		t.aside, t.blocked, t.stale, t.had = false, false, false, false
+		t.named, t.strict = "", t.ahead != nil
+		if t.ahead != nil && t.ahead.id != "" {
+			t.named, t.strict = t.ahead.id, false
+		}
+		t.lane.tell() // those who stepped aside because of this one
+		after = t.named
 		return true, nil
 	})
+	return after, err
+}
+
+// name says what the transfer is called.
+func (t *ticket) name(id string) {
+	t.lanes.mu.Lock()
+	defer t.lanes.mu.Unlock()
+	t.id = id
+}
+
+// lost says that an attempt has failed.
+func (t *ticket) lost() {
+	t.lanes.mu.Lock()
+	defer t.lanes.mu.Unlock()
+	t.had = false
 }
 
 // block says that the receiver had no room.
@@ -117,6 +154,15 @@ func (t *ticket) block() {
 	defer t.lanes.mu.Unlock()
 	t.blocked = true
 	t.lane.tell()
+}
+
+// first waits until nobody is ahead, and tells whether somebody was.
+func (t *ticket) first(ctx context.Context) (waited bool, err error) {
+	err = t.wait(ctx, func() (bool, error) {
+		waited = waited || t.ahead != nil
+		return t.ahead == nil, nil
+	})
+	return waited, err
 }
 
 // stepped tells whether turn ended with errAside.

@@ -16,7 +16,7 @@ const (
 	defaultInbox     = 10_000 // items: about 3 MB of records
 	defaultTransfers = 64
 	slotWait         = 30 * time.Second // how long a request waits for others to end
-	offerWait        = 10 * time.Second // how long an offer does: the sender comes again
+	offerWait        = 10 * time.Second // how long an offer may take to be judged
 	leastBurst       = 64 << 10         // bytes that a rate lets through at once, at least: a leaf should pass in a few steps
 )
 
@@ -136,7 +136,7 @@ func newGate(n int64) gate {
 	return gate{slots: make(chan struct{}, min(n, 1<<20))}
 }
 
-// enter waits at most that long, then it is ErrBusy.
+// enter waits at most that long, not at all for 0, then it is ErrBusy.
 func (g gate) enter(ctx context.Context, wait time.Duration) error {
 	if g.slots == nil {
 		return nil
@@ -145,6 +145,9 @@ func (g gate) enter(ctx context.Context, wait time.Duration) error {
 	case g.slots <- struct{}{}:
 		return nil
 	default:
+	}
+	if wait <= 0 {
+		return fmt.Errorf("%w: %d are the limit", ErrBusy, cap(g.slots))
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

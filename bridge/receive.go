@@ -49,8 +49,10 @@ func (j *Job) receive(ctx context.Context, r ReceiveRequest, yield func(Received
 		return err
 	}
 	defer end()
-	if err := j.inbox.listen(opCtx, r.Channel); err != nil {
-		return err
+	if r.Channel != j.scope.Channel {
+		if err := j.inbox.listen(opCtx, r.Channel); err != nil {
+			return err
+		}
 	}
 	j.inbox.subscribe(s, r.Since)
 	if r.Ready != nil {

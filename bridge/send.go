@@ -187,7 +187,7 @@ func checkChannel(name string) error {
 // release gives back the places in the order.
 func (s *sending) release() {
 	for _, t := range s.tickets {
-		t.release()
+		t.release(false)
 	}
 }
 

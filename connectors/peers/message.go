@@ -65,6 +65,7 @@ type wireOffer struct {
 	Task     string      `json:"task,omitempty"`
 	Name     string      `json:"name"`
 	Seq      int64       `json:"seq"`
+	After    string      `json:"after,omitempty"`
 	CID      string      `json:"cid"`
 	Size     int64       `json:"size"`
 	SHA256   string      `json:"sha256"` // hexadecimal
@@ -152,7 +153,7 @@ func (w *wireOffer) parse() (*received, error) {
 	}
 	r := &received{
 		Offer: Offer{
-			Transfer: w.Transfer, Job: w.Job, Channel: w.Channel, Task: w.Task, Name: w.Name, Seq: w.Seq,
+			Transfer: w.Transfer, Job: w.Job, Channel: w.Channel, Task: w.Task, Name: w.Name, Seq: w.Seq, After: w.After,
 			File: blockstore.File{Root: root, Size: w.Size, SHA256: [sha256.Size]byte(sum)},
 		},
 		now: w.Now, inline: w.Inline, mac: mac,
@@ -210,6 +211,8 @@ func (o Offer) check() error {
 		return bad("text that is not UTF-8")
 	case o.Seq < 0:
 		return bad("a negative number")
+	case o.After != "" && !isToken(o.After):
+		return bad("an earlier transfer that has no id")
 	case o.File.Size < 0 || o.File.Size > maxSize:
 		return bad("an impossible size")
 	case !o.File.Root.Defined():
@@ -250,7 +253,7 @@ func (o Offer) mac(from, to peer.ID, secret string) []byte {
 	field(string(protoOffer))
 	field(string(from))
 	field(string(to))
-	for _, s := range []string{o.Transfer, o.Job, o.Channel, o.Task, o.Name, o.File.Root.KeyString(), string(o.File.SHA256[:])} {
+	for _, s := range []string{o.Transfer, o.Job, o.Channel, o.Task, o.Name, o.After, o.File.Root.KeyString(), string(o.File.SHA256[:])} {
 		field(s)
 	}
 	number(o.Seq)

@@ -19,7 +19,12 @@ type Offer struct {
 	Task     string // the sender's own job on its node, so that it never gets its own file back
 	Name     string // base name as the sender has it; hostile
 	Seq      int64  // number of the send call within the sender's job, from 0
-	File     blockstore.File
+	// After is the Transfer of the file that the same task sent to the same peer
+	// before this one, "" if there is none that may still be under way: a
+	// receiver keeps this one behind it, or refuses it with CodeBusy. So many
+	// files can be kept with one write, and each in its turn.
+	After string
+	File  blockstore.File
 	// Others are the peers that get the same file at the same time, in one order
 	// for all of them, the receiver among them: text of peer ids.
 	Others []string
@@ -39,8 +44,9 @@ type Receiver interface {
 
 // Delivery is an accepted offer. Exactly one of its methods is called, once.
 type Delivery interface {
-	// Keep is called when the file is stored durably, in the order in which the
-	// sender sent its files. When it returns nil the sender is told so: the file
+	// Keep is called when the file is stored durably and the sender says that it
+	// is its turn, which it may say before Keep of Offer.After has returned; the
+	// receiver keeps the order. When it returns nil the sender is told so: the file
 	// must be safe from a crash by then.
 	// An error is answered as those of Offered are.
 	Keep(ctx context.Context) error
@@ -90,7 +96,8 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s", r.Code, r.Detail
 type SendOptions struct {
 	// Turn is called once, at any time after Send began, and the receiver keeps
 	// the file after it returned nil only: it waits until the sender's earlier
-	// files for this peer have been kept or have failed. Its error ends the
+	// files for this peer have been kept, have failed, or, when the offer names
+	// the last of them as After, had their turn. Its error ends the
 	// transfer. ctx ends with the transfer. nil does not wait.
 	Turn func(ctx context.Context) error
 	// Progress gets the bytes that went to the peer from here since its last call.

@@ -87,7 +87,7 @@ func (s *Service) deliver(ctx context.Context, to peer.ID, o Offer, opts SendOpt
 // it is the sender's turn is filled in later.
 func (s *Service) offer(ctx context.Context, to peer.ID, o Offer) (*wireOffer, []byte, error) {
 	w := &wireOffer{
-		V: version, Transfer: o.Transfer, Job: o.Job, Channel: o.Channel, Task: o.Task, Name: o.Name, Seq: o.Seq,
+		V: version, Transfer: o.Transfer, Job: o.Job, Channel: o.Channel, Task: o.Task, Name: o.Name, Seq: o.Seq, After: o.After,
 		CID: o.File.Root.String(), Size: o.File.Size, SHA256: hex.EncodeToString(o.File.SHA256[:]),
 	}
 	var tail []byte
