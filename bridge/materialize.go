@@ -110,6 +110,11 @@ func (b *batch) place(ctx context.Context, t *tee, got ingest.Fetched, name stri
 
 // export writes a stored file under a temporary name, verified.
 func (b *batch) export(ctx context.Context, f dag.File, tmp string) error {
+	share, err := b.job.memory().Take(ctx, dag.ExportMemory(f.Size))
+	if err != nil {
+		return err
+	}
+	defer share.Release()
 	w, err := dag.Export(ctx, b.job.store, f.Root, b.staging, tmp, dag.ExportOptions{FileMode: fileMode, DirMode: dirMode})
 	if err != nil {
 		return fmt.Errorf("materialize %s: %w", f.Root, err)
@@ -117,6 +122,14 @@ func (b *batch) export(ctx context.Context, f dag.File, tmp string) error {
 	if w.Size != f.Size || (w.SHA256 != [sha256.Size]byte{} && w.SHA256 != f.SHA256) {
 		return fmt.Errorf("materialize %s: wrote %d bytes with %s, expected %d with %s: %w",
 			f.Root, w.Size, checksum(w.SHA256), f.Size, checksum(f.SHA256), connectors.ErrMismatch)
+	}
+	return nil
+}
+
+// memory returns what all jobs of the node share, nil where the engine has none.
+func (j *Job) memory() *dag.Budget {
+	if m, ok := j.engine.(interface{ Memory() *dag.Budget }); ok {
+		return m.Memory()
 	}
 	return nil
 }

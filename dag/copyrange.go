@@ -166,13 +166,10 @@ func (r *Reader) workers() int {
 func (r *Reader) newCopier(off, end int64) *copier {
 	c := &copier{r: r, off: off, end: end, per: 64}
 	if r.local {
-		// A run being filled and one being written per worker, and some slack:
-		// more would only push each other out of the cache.
-		c.limit = 2*r.workers() + 2
+		c.limit = localRuns()
 	} else {
 		c.limit, c.per = window/runBytes*2, 1
 	}
-	c.limit = min(c.limit, window/runBytes*2)
 	c.buffers = newPool(c.limit, func() []byte { return nil })
 	return c
 }

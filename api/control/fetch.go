@@ -209,6 +209,11 @@ func (f *fetching) get(ctx context.Context, it connectors.Item) (ingest.Fetched,
 	if t != nil && got.Teed {
 		return got, output, t.commit()
 	}
+	share, err := f.server.Engine.Memory().Take(ctx, dag.ExportMemory(got.File.Size))
+	if err != nil {
+		return got, output, err
+	}
+	defer share.Release()
 	_, err = dag.Export(ctx, f.server.Store, got.File.Root, f.dir, it.Path, dag.ExportOptions{
 		FileMode: perm(f.req.Mode, 0o600), DirMode: perm(f.req.DirMode, 0o700), Force: f.req.Force,
 	})

@@ -20,6 +20,8 @@
 //   - N concurrent fetches of one identity open the origin once. Who gives up
 //     hurts nobody else; the flight ends with the last who waits.
 //   - Content that does not match what was announced is recorded nowhere.
+//   - All flights together take no more memory than Config.Memory: each waits for
+//     its share before it opens anything.
 //   - No collection of garbage takes what a flight brings before all who wanted
 //     it have pinned it.
 //   - A tee is not written to after Fetch returned, and a tee that fails costs

@@ -10,6 +10,8 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/dag"
@@ -21,12 +23,7 @@ func (e *Engine) run(ctx context.Context, f *flight) (Fetched, error) {
 	if ok || err != nil {
 		return got, err
 	}
-	// Peers that hold the sha256 of an item are asked here, before its origin.
-	if f.item.Root.Defined() {
-		got, err = e.copyBlocks(ctx, f)
-	} else {
-		got, err = e.download(ctx, f)
-	}
+	got, err = e.bring(ctx, f)
 	if err := f.tee.failure(); err != nil {
 		e.cfg.Logger.WarnContext(ctx, "tee failed; the content is in the store only",
 			slog.String("url", f.item.URL), slog.Any("error", err))
@@ -36,6 +33,32 @@ func (e *Engine) run(ctx context.Context, f *flight) (Fetched, error) {
 	}
 	return got, err
 }
+
+// bring gets what the store does not have. It waits for memory first, so that no
+// connection waits for it.
+func (e *Engine) bring(ctx context.Context, f *flight) (Fetched, error) {
+	share, err := e.cfg.Memory.Take(ctx, memoryOf(f.item))
+	if err != nil {
+		return Fetched{}, err
+	}
+	defer share.Release()
+	// Peers that hold the sha256 of an item are asked here, before its origin.
+	if f.item.Root.Defined() {
+		return e.copyBlocks(ctx, f)
+	}
+	return e.download(ctx, f, share)
+}
+
+// memoryOf returns the bytes that an item takes at most while it is brought.
+func memoryOf(it connectors.Item) int64 {
+	if it.Size < 0 && it.Root.Defined() && it.Root.Type() == cid.Raw {
+		return dag.ImportMemory(maxBlock)
+	}
+	return dag.ImportMemory(it.Size)
+}
+
+// maxBlock is the most that a block may hold, in bytes (docs/terms.md, block).
+const maxBlock = 2 << 20
 
 // copyBlocks brings a root from peers.
 func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
@@ -75,8 +98,8 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 	return got, err
 }
 
-// download brings an item from its origin.
-func (e *Engine) download(ctx context.Context, f *flight) (Fetched, error) {
+// download brings an item from its origin; share is the memory for it.
+func (e *Engine) download(ctx context.Context, f *flight, share *dag.Share) (Fetched, error) {
 	body, hit, err := e.open(ctx, f.item)
 	if err != nil || body == nil {
 		return hit, err
@@ -86,6 +109,7 @@ func (e *Engine) download(ctx context.Context, f *flight) (Fetched, error) {
 	if err != nil {
 		return Fetched{}, err
 	}
+	share.Keep(dag.ImportMemory(want.size)) // the size may be known only now
 	if f.item.SHA256 == nil && body.SHA256 != nil {
 		if hit, ok, err := e.known(ctx, f.item, body); ok || err != nil {
 			return hit, err

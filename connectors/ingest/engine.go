@@ -35,8 +35,11 @@ type Config struct {
 	// peer, when it is durable. private says that it must not be announced. The
 	// flight waits for it, and ctx ends when nobody waits for the flight.
 	OnStored func(ctx context.Context, f dag.File, private bool)
-	Logger   *slog.Logger     // nil: silent
-	Now      func() time.Time // nil: time.Now
+	// Memory is what all downloads and copies together may take, and who writes
+	// out what they brought; nil means dag.NewBudget(0).
+	Memory *dag.Budget
+	Logger *slog.Logger     // nil: silent
+	Now    func() time.Time // nil: time.Now
 }
 
 // Engine fetches items. It is safe for concurrent use.
@@ -57,6 +60,9 @@ func New(cfg Config) *Engine {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Memory == nil {
+		cfg.Memory = dag.NewBudget(0)
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -74,6 +80,9 @@ func (e *Engine) Close() error {
 	e.running.Wait()
 	return nil
 }
+
+// Memory returns what the engine takes shares of. Who calls Fetch must not hold one.
+func (e *Engine) Memory() *dag.Budget { return e.cfg.Memory }
 
 // Resolve yields the items of a reference, on behalf of acc. It stops at the
 // first error; connectors.ErrUnsupported when no connector takes the reference.
