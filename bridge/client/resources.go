@@ -108,3 +108,10 @@ func (c *Client) report(ctx context.Context, path string, body any) (json.RawMes
 	err := c.call(ctx, http.MethodPost, path, body, &answer)
 	return answer, err
 }
+
+// Stats tells what the job did since it was opened.
+func (c *Client) Stats(ctx context.Context) (bridge.Stats, error) {
+	var s bridge.Stats
+	err := c.call(ctx, http.MethodGet, "/stats", nil, &s)
+	return s, err
+}

@@ -99,7 +99,6 @@ func moreClasses() []class {
 		{status: 500, code: "internal"},
 		{status: 422, code: "invalid_request"},
 		{status: 502, code: codeDelivery},
-		{status: 503, code: "busy"},
 	}
 }
 

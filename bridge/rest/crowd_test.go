@@ -152,3 +152,38 @@ func TestT1PriorKnowledge(t *testing.T) {
 	st.close()
 	<-gone
 }
+
+// One connection can't hold more requests than many could.
+func TestCrowdOnOneConnection(t *testing.T) {
+	const most = 3
+	begun, release := make(chan struct{}, most), make(chan struct{})
+	s := serve(t, Config{MaxConns: most, Job: &scripted{fetch: func(context.Context, bridge.FetchRequest) ([]bridge.Result, error) {
+		begun <- struct{}{}
+		<-release
+		return []bridge.Result{}, nil
+	}}})
+	tr, ok := s.client.Transport.(*http.Transport)
+	if !ok {
+		t.Fatalf("%T", s.client.Transport)
+	}
+	tr.Protocols = new(http.Protocols)
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	s.get("/healthz") // the connection is there
+	var wg sync.WaitGroup
+	for range most {
+		wg.Go(func() {
+			if a, _, err := s.try(t.Context(), http.MethodPost, "/resources/fetch", "application/json", `"https://h/x"`); err != nil || a.status != http.StatusOK {
+				t.Errorf("%d %v", a.status, err)
+			}
+		})
+	}
+	for range most {
+		<-begun
+	}
+	a, _, err := s.try(t.Context(), http.MethodGet, "/healthz", "", "")
+	if err != nil || a.status != http.StatusServiceUnavailable || a.problem(t).Error != "busy" || a.header.Get("Retry-After") != "1" {
+		t.Errorf("%d %s, %v", a.status, a.body, err)
+	}
+	close(release)
+	wg.Wait()
+}

@@ -29,6 +29,7 @@ var (
 	errJSON    = errors.New("the body is no JSON")
 	errTimeout = errors.New("the body did not arrive in time")
 	errValue   = errors.New("invalid request")
+	errCrowd   = errors.New("too many requests are under way")
 
 	errController = errors.New("the job's controller failed")
 )
@@ -64,6 +65,7 @@ func classes() []class {
 		{errMethod, http.StatusMethodNotAllowed, "method_not_allowed", ""},
 		{errMedia, http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json"},
 		{errBody, http.StatusRequestEntityTooLarge, "too_large", ""},
+		{errCrowd, http.StatusServiceUnavailable, "busy", ""},
 		{errTimeout, http.StatusRequestTimeout, "timeout", ""},
 		{errJSON, http.StatusBadRequest, "invalid_json", ""},
 		{bridge.ErrClosed, http.StatusServiceUnavailable, "shutting_down", ""},
@@ -183,7 +185,7 @@ func (h *Handler) judge(r *http.Request, err error) *verdict {
 	v := &verdict{status: c.status, problem: problem{
 		Error: c.code, Detail: clip(err.Error()), Hint: c.hint, RequestID: requestID(r.Context()),
 	}}
-	if errors.Is(err, bridge.ErrBusy) {
+	if errors.Is(err, bridge.ErrBusy) || errors.Is(err, errCrowd) {
 		v.retryAfter = time.Second
 	}
 	if ce, ok := errors.AsType[*connectors.Error](err); ok {

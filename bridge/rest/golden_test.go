@@ -16,8 +16,9 @@ import (
 )
 
 // pair returns two real jobs of one id on two nodes, peer-a and peer-b, that send
-// each other files. The hub and the origin of each have /hello.txt.
-func pair(t testing.TB) (a, b *jobServer, origin string) {
+// each other files. The hub and the origin of each have /hello.txt; more are other
+// repositories of the hub.
+func pair(t testing.TB, more ...hubtest.Repo) (a, b *jobServer, origin string) {
 	t.Helper()
 	net := bridgetest.NewNetwork()
 	var both []*jobServer
@@ -28,9 +29,9 @@ func pair(t testing.TB) (a, b *jobServer, origin string) {
 				t.Error(err)
 			}
 		})
-		w := bridgetest.New(t, bridgetest.Options{Store: store, Hub: hubtest.Config{Repos: []hubtest.Repo{
-			{ID: "o/m", Files: map[string]hubtest.Content{"hello.txt": hubtest.Bytes([]byte("hello world"))}},
-		}}})
+		w := bridgetest.New(t, bridgetest.Options{Store: store, Hub: hubtest.Config{Repos: append(more, hubtest.Repo{
+			ID: "o/m", Files: map[string]hubtest.Content{"hello.txt": hubtest.Bytes([]byte("hello world"))},
+		})}})
 		w.Origin.Put("/hello.txt", []byte("hello world"))
 		origin = w.Origin.URL
 		dir := filepath.Join(t.TempDir(), "work")
@@ -119,6 +120,7 @@ func TestReplayBarks(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "there"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	var files []string
 	const get = "> GET /healthz HTTP/1.1\n> Host: h\n>\n"
 	const events = "> POST /resources/receive HTTP/1.1\n> Host: h\n> Content-Type: application/json\n>\n> {\"receive\":" + anyPeer + "}\n< 200\n<\n"
 	for name, text := range map[string]string{
@@ -139,7 +141,8 @@ func TestReplayBarks(t *testing.T) {
 		"gone":         "gone there\n",
 		"word":         "frob\n",
 	} {
-		file := filepath.Join(dir, "t.txt")
+		file := filepath.Join(dir, name+".txt")
+		files = append(files, file)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -147,9 +150,15 @@ func TestReplayBarks(t *testing.T) {
 		if err := r.try(file); err == nil {
 			t.Errorf("%s: the Go replayer is content", name)
 		}
-		out, err := exec.CommandContext(t.Context(), interpreter, filepath.Join("..", "testdata", "replay.py"), s.socket, dir, file).CombinedOutput()
-		if err == nil || !strings.HasPrefix(string(out), "FAIL ") {
-			t.Errorf("%s: replay.py: %v: %s", name, err, out)
+	}
+	args := append([]string{filepath.Join("..", "testdata", "replay.py"), s.socket, dir}, files...)
+	out, err := exec.CommandContext(t.Context(), interpreter, args...).CombinedOutput()
+	if err == nil {
+		t.Error("replay.py is content")
+	}
+	for _, file := range files {
+		if !strings.Contains(string(out), "FAIL "+file+": line ") {
+			t.Errorf("replay.py is content with %s: %s", file, out)
 		}
 	}
 }

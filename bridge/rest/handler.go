@@ -26,7 +26,7 @@ type Config struct {
 	// a connection. nil: every process that Listen lets in may.
 	Caller func(Caller) error
 
-	MaxConns      int           // open connections of one socket; 0: 2048
+	MaxConns      int           // open connections of one socket, and requests under way; 0: 2048
 	HeaderTimeout time.Duration // for the header of a request; 0: 10 s
 	BodyTimeout   time.Duration // for a whole request body; 0: 30 s
 	SendTimeout   time.Duration // for a client to take 64 KiB of an answer; 0: 1 min
@@ -43,6 +43,7 @@ type Handler struct {
 	routes  http.Handler
 	bigBody chan struct{} // slots for bodies above smallBody
 	served  atomic.Int64  // requests: the next one's id
+	now     atomic.Int64  // requests under way
 }
 
 // New returns the handler of a job.
@@ -92,6 +93,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
+	defer h.now.Add(-1)
+	if h.now.Add(1) > int64(h.conf.MaxConns) { // many on one HTTP/2 connection
+		h.fail(w, r, errCrowd)
+		return
+	}
 	h.routes.ServeHTTP(w, r)
 }
 
@@ -138,6 +144,11 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 		BaseContext:    func(net.Listener) context.Context { return base },
 		ConnContext:    h.judgeCaller,
 		Protocols:      protocols(),
+		HTTP2: &http.HTTP2Config{ // a connection may hold about what one of HTTP/1.1 does
+			MaxConcurrentStreams:          100,
+			MaxReceiveBufferPerConnection: 128 << 10,
+			MaxReceiveBufferPerStream:     64 << 10,
+		},
 	}
 	if h.conf.Caller != nil {
 		l = everyone(l)

@@ -117,8 +117,8 @@ func (s *scripted) Cancel(id string) error {
 }
 
 // inbox is a queue of items for scripted.receive, with the contract of the real
-// one: an item is acknowledged when the loop body has returned and ctx has not
-// ended; else it goes back.
+// one: an item is acknowledged when the loop body has returned and Taken says so,
+// or ctx has not ended where it is not set; else it goes back.
 type inbox struct {
 	mu    sync.Mutex
 	items []bridge.Received
@@ -215,7 +215,7 @@ func (b *inbox) receive(ctx context.Context, r bridge.ReceiveRequest) iter.Seq2[
 				return
 			}
 			more := yield(*it, nil)
-			b.settle(*it, ctx.Err() != nil)
+			b.settle(*it, r.Taken == nil && ctx.Err() != nil || r.Taken != nil && !r.Taken())
 			if !more || r.Strategy == bridge.One {
 				return
 			}
