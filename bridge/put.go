@@ -85,6 +85,11 @@ func (j *Job) publishDir(ctx context.Context, r PutRequest) (Published, cid.Cid,
 			}
 		}
 	}
+	share, err := j.memory().Take(ctx, dag.ImportMemory(-1))
+	if err != nil {
+		return Published{}, cid.Undef, err
+	}
+	defer share.Release()
 	e, err := dag.ImportTree(ctx, j.store, j.root, r.Path, o)
 	if errors.Is(err, dag.ErrChanged) {
 		err = fmt.Errorf("%w: %w", ErrConflict, err)

@@ -105,6 +105,11 @@ func (j *Job) take(ctx context.Context, f *os.File, info fs.FileInfo, progress f
 			return dag.File{}, context.Cause(ctx)
 		}
 	}
+	share, err := j.memory().Take(ctx, dag.ImportMemory(info.Size()))
+	if err != nil {
+		return dag.File{}, err
+	}
+	defer share.Release()
 	got, err := readFile(ctx, j.store, f, dag.ImportOptions{Size: info.Size(), Progress: progress})
 	if err != nil {
 		return dag.File{}, err

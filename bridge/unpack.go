@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/dag"
 	"github.com/hypha-node/hypha-node/internal/safename"
@@ -73,15 +72,20 @@ func (j *Job) unpackIn(ctx context.Context, it *item, dir string) (name string, 
 	defer func() { err = errors.Join(err, staging.Close()) }()
 	tmp := tempName()
 	defer func() { err = errors.Join(err, removeTemp(staging, tmp)) }()
-	if err := exportFile(ctx, j.store, it.file, staging, tmp); err != nil {
+	if err := j.exportFile(ctx, it.file, staging, tmp); err != nil {
 		return "", nil, err
 	}
 	return j.place(staging, tmp, dir, it)
 }
 
 // exportFile writes a stored file under a temporary name, verified.
-func exportFile(ctx context.Context, store blockstore.Store, f dag.File, dir *os.Root, tmp string) error {
-	w, err := dag.Export(ctx, store, f.Root, dir, tmp, dag.ExportOptions{FileMode: fileMode, DirMode: dirMode})
+func (j *Job) exportFile(ctx context.Context, f dag.File, dir *os.Root, tmp string) error {
+	share, err := j.memory().Take(ctx, dag.ExportMemory(f.Size))
+	if err != nil {
+		return err
+	}
+	defer share.Release()
+	w, err := dag.Export(ctx, j.store, f.Root, dir, tmp, dag.ExportOptions{FileMode: fileMode, DirMode: dirMode})
 	if err != nil {
 		return err
 	}
