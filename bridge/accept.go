@@ -37,7 +37,7 @@ const (
 // learns is CodeNotInJob, whatever the reason.
 func (j *Job) Accept(ctx context.Context, from string, o peers.Offer, proven func(secret string) bool) (peers.Delivery, error) {
 	if j.peers == nil || j.inbox == nil || !j.inScope(from, o, proven) {
-		return nil, &peers.Refusal{Code: peers.CodeNotInJob, Detail: "no such job for this peer"}
+		return nil, notInJob()
 	}
 	if err := checkOffer(o); err != nil {
 		return nil, err
@@ -91,6 +91,11 @@ func checkOffer(o peers.Offer) error {
 		return invalidOffer("file")
 	}
 	return nil
+}
+
+// notInJob is what strangers are told.
+func notInJob() error {
+	return &peers.Refusal{Code: peers.CodeNotInJob, Detail: "no such job for this peer"}
 }
 
 func invalidOffer(what string) error {

@@ -21,14 +21,19 @@ import (
 
 // listing is a connector that offers files under whatever names it was told: a
 // hub, a peer or a DAG whose author means harm.
-type listing struct{ names []string }
+type listing struct {
+	names []string
+	scope string // of the items
+}
 
 func (l *listing) Supports(ref connectors.Ref) bool { return ref.Type == connectors.TypeScheduler }
 
 func (l *listing) Items(context.Context, connectors.Ref, connectors.Access) iter.Seq2[connectors.Item, error] {
 	return func(yield func(connectors.Item, error) bool) {
 		for _, name := range l.names {
-			if !yield(item(name, []byte("content of "+name)), nil) {
+			it := item(name, []byte("content of "+name))
+			it.Scope = l.scope
+			if !yield(it, nil) {
 				return
 			}
 		}
