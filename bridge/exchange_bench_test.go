@@ -8,32 +8,35 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/bridge/bridgetest"
+	"github.com/hypha-node/hypha-node/connectors/peers/peerstest"
 )
 
 // BenchmarkSendReceive moves 1 KiB messages between two jobs on two stores on a
-// disk, without a network: one after the other, and many at once.
+// disk, over libp2p on loopback: one after the other, and many at once.
 func BenchmarkSendReceive(b *testing.B) {
 	for _, parallel := range []int{1, 32} {
 		b.Run(fmt.Sprintf("parallel=%d", parallel), func(b *testing.B) {
-			net := bridgetest.NewNetwork()
+			var stores []blockstore.Store
+			var inboxes []blockstore.Records
+			for range 2 {
+				d := bridgetest.Disk(b, filepath.Join(b.TempDir(), "store"))
+				stores, inboxes = append(stores, d), append(inboxes, d.Records("inbox"))
+			}
+			services := peerstest.Services(b, stores...)
 			var jobs []*bridge.Job
-			for _, id := range []string{"peer-a", "peer-b"} {
-				store := bridgetest.Disk(b, filepath.Join(b.TempDir(), "store"))
-				node := net.Node(id, store)
+			for i, service := range services {
 				dir := filepath.Join(b.TempDir(), "work")
 				if err := os.Mkdir(dir, 0o700); err != nil {
 					b.Fatal(err)
 				}
-				c := bridgetest.New(b, bridgetest.Options{Store: store}).Config("train", dir)
-				c.Peers, c.Inbox = node, store.Records("inbox")
-				j, err := bridge.Open(c)
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.Cleanup(func() { j.Close() })
-				node.Serve(j)
+				w := bridgetest.New(b, bridgetest.Options{Store: stores[i]})
+				c := w.Config("train", dir)
+				c.Peers, c.Inbox = service, inboxes[i]
+				j := w.OpenWith(b, c)
+				service.Receive(taker{j})
 				jobs = append(jobs, j)
 			}
 			ctx, cancel := context.WithCancel(b.Context())
@@ -64,7 +67,7 @@ func BenchmarkSendReceive(b *testing.B) {
 				if err := os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, "%1024s", name), 0o600); err != nil {
 					b.Error(err)
 				}
-				if _, err := jobs[0].Send(b.Context(), bridge.SendRequest{Path: name, Peers: []string{"peer-b"}, RemoveFile: true}); err != nil {
+				if _, err := jobs[0].Send(b.Context(), bridge.SendRequest{Path: name, Peers: []string{services[1].Self()}, RemoveFile: true}); err != nil {
 					b.Error(err)
 				}
 			}

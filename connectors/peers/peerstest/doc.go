@@ -1,0 +1,3 @@
+// Package peerstest gives tests real peers: services that move files over
+// libp2p on loopback.
+package peerstest
