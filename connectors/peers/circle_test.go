@@ -57,7 +57,7 @@ func sum(list []int64) (n int64) {
 // the sender tells them.
 func TestFanOut(t *testing.T) {
 	a, rest, others := crowd(t, 8, nil)
-	data := content(3, 40<<20)
+	data := content(3, 16<<20)
 	f := a.add(t, data, dag.ImportOptions{})
 	moved, errs := sendAll(t, a, others, others, f)
 	for i, b := range rest {
@@ -75,7 +75,7 @@ func TestFanOut(t *testing.T) {
 // TestDeadReceiver has one of eight that can't be reached by anybody.
 func TestDeadReceiver(t *testing.T) {
 	a, rest, others := crowd(t, 8, nil)
-	data := content(3, 40<<20)
+	data := content(3, 16<<20)
 	f := a.add(t, data, dag.ImportOptions{})
 	if err := errors.Join(rest[3].Close(), rest[3].host.Close()); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestBadReceiverHurtsNobody(t *testing.T) {
 	for name, handler := range misbehaving() {
 		t.Run(name, func(t *testing.T) {
 			a, rest, others := crowd(t, 4, func(c *Config) { c.Patience = 100 * time.Millisecond })
-			data := content(3, 12<<20)
+			data := content(3, 5<<20)
 			f := a.add(t, data, dag.ImportOptions{})
 			bad := rest[3]
 			var streams sync.WaitGroup

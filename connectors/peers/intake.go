@@ -141,7 +141,7 @@ func refusalOf(err error) *Refusal {
 	case errors.Is(err, blockstore.ErrNoSpace):
 		return &Refusal{Code: CodeNoSpace, Detail: "no space left"}
 	case errors.Is(err, ErrClosed):
-		return &Refusal{Code: CodeCancelled, Detail: "the node stops"}
+		return &Refusal{Code: CodeBusy, Detail: "the node stops", RetryAfter: busyRetry}
 	case errors.Is(err, errReplaced):
 		return &Refusal{Code: CodeCancelled, Detail: errReplaced.Error()}
 	}

@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait of the tests; it is a safety net, not a measure.
-const patience = 120 * time.Second
+const patience = 4 * time.Minute
 
 // bounded is a context that ends a test that hangs.
 func bounded(t testing.TB) context.Context {

@@ -17,6 +17,9 @@ import (
 // addresses included.
 const reachTimeout = 20 * time.Second
 
+// knownTimeout bounds the attempt at the addresses that are known.
+const knownTimeout = 5 * time.Second
+
 // Parse returns the base58 form of a peer id that is given in it or as the text
 // of a CIDv1: one form per peer, so that ids can be compared.
 func (s *Service) Parse(id string) (string, error) {
@@ -88,7 +91,11 @@ func (s *Service) connect(ctx context.Context, p peer.ID) error {
 	}
 	var known error
 	if len(s.cfg.Host.Peerstore().Addrs(p)) > 0 {
-		if known = s.cfg.Host.Connect(ctx, peer.AddrInfo{ID: p}); known == nil {
+		// What is known may be out of date: some of the time is for the search.
+		kctx, cancel := context.WithTimeout(ctx, knownTimeout)
+		known = s.cfg.Host.Connect(kctx, peer.AddrInfo{ID: p})
+		cancel()
+		if known == nil {
 			return nil
 		}
 	}

@@ -293,7 +293,7 @@ func TestCloseEndsTransfers(t *testing.T) {
 
 // TestResume kills either side in the middle and sends again.
 func TestResume(t *testing.T) {
-	const size, half = 48 << 20, 24 << 20
+	const size, half = 20 << 20, 10 << 20
 	data := content(9, size)
 	for _, who := range []string{"sender", "receiver"} {
 		t.Run(who, func(t *testing.T) {
