@@ -89,6 +89,11 @@ type Config struct {
 	Datastore datastore.Batching
 	// Store is what peers are served from. It is only read.
 	Store boxoblockstore.Blockstore
+	// Served tells whether peers may have a block of the store; nil means all. It
+	// is asked for each want and again before a block leaves, from any goroutine,
+	// so it must be quick. Who has only the blocks under a root can't tell what
+	// they are: it is enough to hold back the root.
+	Served func(ctx context.Context, c cid.Cid) bool
 	// Logger may be nil.
 	Logger *slog.Logger
 	// Version is told to peers as hypha-node/<version>.

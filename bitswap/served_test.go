@@ -13,7 +13,7 @@ import (
 // TestServedHasTheEmptyBlock holds what the server asks before it answers: a
 // block of no bytes has a size, one that is not stored has none.
 func TestServedHasTheEmptyBlock(t *testing.T) {
-	s := served{boxoblockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore()))}
+	s := served{Blockstore: boxoblockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore()))}
 	for _, tc := range []struct {
 		content string
 		want    int
