@@ -149,7 +149,7 @@ func (n *Node) openExchange(ctx context.Context) (*bitswap.Exchange, error) {
 	return bitswap.New(ctx, bitswap.Config{
 		Identity: key, Listen: n.cfg.Listen, Bootstrap: n.cfg.Bootstrap, Peers: n.cfg.Peers,
 		Datastore: n.store.Datastore("net"), Store: n.store, Roots: n.roots,
-		Version: n.cfg.Version, Logger: n.log,
+		Served: n.served, Version: n.cfg.Version, Logger: n.log,
 	})
 }
 
@@ -182,6 +182,20 @@ func (n *Node) roots(ctx context.Context) iter.Seq2[cid.Cid, error] {
 			}
 		}
 	}
+}
+
+// served tells whether strangers may have a block: not the root of what was
+// fetched with a credential only, under whatever codec it is asked for. What is
+// under a root nobody can name who has not seen it. Peers of a transfer get their
+// blocks another way.
+func (n *Node) served(ctx context.Context, c cid.Cid) bool {
+	for _, codec := range []uint64{cid.Raw, cid.DagProtobuf} {
+		private, err := ingest.Private(ctx, n.store, cid.NewCidV1(codec, c.Hash()))
+		if err != nil || private {
+			return false
+		}
+	}
+	return true
 }
 
 // announce tells the network of a file that has been fetched, unless it is

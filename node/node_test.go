@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/ipfs/go-cid"
 	"go.uber.org/goleak"
 
 	"github.com/hypha-node/hypha-node/api/control"
@@ -307,7 +308,7 @@ func TestRebuild(t *testing.T) {
 	}
 }
 
-// TestRoots announces what anybody may have, and nothing that a credential paid
+// TestRoots announces and serves what anybody may have, and nothing that a credential paid
 // for.
 func TestRoots(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -344,6 +345,15 @@ func TestRoots(t *testing.T) {
 	}
 	if len(roots) != 1 || roots[0] != public {
 		t.Errorf("announced %q, want %s alone; %s is private", roots, public, private)
+	}
+	for text, want := range map[string]bool{public: true, private: false} {
+		root, err := cid.Decode(text)
+		must(t, err)
+		for _, codec := range []uint64{cid.Raw, cid.DagProtobuf, cid.DagCBOR} {
+			if c := cid.NewCidV1(codec, root.Hash()); n.served(t.Context(), c) != want {
+				t.Errorf("%s is served: %v, want %v", c, !want, want)
+			}
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,9 +85,9 @@ func fair(f blockstore.File) *wireOffer {
 }
 
 // fileOf is what importing content gives.
-func fileOf(t *testing.T, b []byte, o dag.ImportOptions) blockstore.File {
+func fileOf(t *testing.T, b []byte) blockstore.File {
 	t.Helper()
-	f, err := dag.Import(t.Context(), blockstore.NewMemory(), bytes.NewReader(b), o)
+	f, err := dag.Import(t.Context(), blockstore.NewMemory(), bytes.NewReader(b), dag.ImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +95,8 @@ func fileOf(t *testing.T, b []byte, o dag.ImportOptions) blockstore.File {
 }
 
 func TestBadOffers(t *testing.T) {
-	f := fileOf(t, []byte("hello"), dag.ImportOptions{})
-	other := fileOf(t, content(1, 3<<20), dag.ImportOptions{})
+	f := fileOf(t, []byte("hello"))
+	other := fileOf(t, content(1, 3<<20))
 	for _, tc := range []struct {
 		name, tail, want string
 		change           func(o *wireOffer)
@@ -357,6 +358,71 @@ func TestOthersGetWhatCame(t *testing.T) {
 	st = open(t, newHost(t), b, protoBlocks)
 	if _, err := wantsOf(t, st, f.Root, leaves[0]); err == nil {
 		t.Error("a stranger got a block")
+	}
+}
+
+// TestSilence has peers that say nothing: one that was offered a file, and one
+// that offers a file and sends none of it.
+func TestSilence(t *testing.T) {
+	a := newNode(t, func(c *Config) { c.Stall = 200 * time.Millisecond })
+	h := newHost(t)
+	introduce(a.host, h)
+	quiet := make(chan struct{})
+	var streams sync.WaitGroup
+	silent := func(st network.Stream) {
+		streams.Go(func() {
+			<-quiet
+			st.Reset()
+		})
+	}
+	h.SetStreamHandler(protoOffer, silent)
+	h.SetStreamHandler(protoBlocks, silent)
+	for _, size := range []int{10, 3 << 20} {
+		f := a.add(t, content(1, size), dag.ImportOptions{})
+		if _, err := a.Send(bounded(t), h.ID().String(), offer("t", f), SendOptions{}); !errors.Is(err, ErrStalled) {
+			t.Errorf("error is %v", err)
+		}
+	}
+	f := fileOf(t, content(2, 3<<20))
+	st := open(t, h, a, protoOffer)
+	say(t, st, message{Kind: kindOffer, Offer: fair(f)}, "")
+	if code := answerOf(t, st); code != CodeInternal {
+		t.Errorf("answer is %q", code)
+	}
+	if _, dropped := a.inbox.state(); len(dropped) != 1 || !errors.Is(dropped[0], ErrStalled) {
+		t.Errorf("dropped %v", dropped)
+	}
+	close(quiet)
+	streams.Wait()
+}
+
+// TestAlive has a receiver that takes its time.
+func TestAlive(t *testing.T) {
+	b := newNode(t, func(c *Config) { c.Stall = 100 * time.Millisecond })
+	heard := make(chan struct{})
+	b.inbox.keeping = func(ctx context.Context) {
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			t.Error("what is being kept was called off")
+		}
+	}
+	st := open(t, newHost(t), b, protoOffer)
+	o := fair(fileOf(t, []byte("hello")))
+	o.Inline = 5
+	say(t, st, message{Kind: kindOffer, Offer: o}, "hello")
+	for range 2 {
+		msg, err := readFrame(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := parseMessage(msg); err != nil || m.Kind != kindAlive {
+			t.Errorf("message is %+v, %v", m, err)
+		}
+	}
+	close(heard)
+	if got := answerOf(t, st); got != kindDelivered {
+		t.Errorf("answer is %q", got)
 	}
 }
 

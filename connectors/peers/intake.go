@@ -176,6 +176,7 @@ func (in *intake) run(ctx context.Context, b []byte) (again bool, err error) {
 	}
 	release := in.s.hold()
 	defer release()
+	defer in.s.protect(in.from, in.r.Transfer)()
 	if err := in.bring(pctx, cancel, d); err != nil {
 		d.Drop(err)
 		return false, err

@@ -114,3 +114,10 @@ func (s *Service) connect(ctx context.Context, p peer.ID) error {
 	}
 	return err
 }
+
+// protect keeps the connection to a peer from being trimmed during a transfer.
+func (s *Service) protect(p peer.ID, transfer string) (release func()) {
+	tag := "transfer/" + transfer
+	s.cfg.Host.ConnManager().Protect(p, tag)
+	return func() { s.cfg.Host.ConnManager().Unprotect(p, tag) }
+}

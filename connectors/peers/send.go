@@ -57,6 +57,7 @@ func (s *Service) deliver(ctx context.Context, to peer.ID, o Offer, opts SendOpt
 	if err := s.reach(ctx, to); err != nil {
 		return Receipt{}, err
 	}
+	defer s.protect(to, o.Transfer)()
 	text, tail, err := s.offer(ctx, to, o)
 	if err != nil {
 		return Receipt{}, err

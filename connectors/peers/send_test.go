@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/hypha-node/hypha-node/dag"
 )
 
@@ -50,7 +52,7 @@ func TestSendSizes(t *testing.T) {
 func TestOfferArrivesWhole(t *testing.T) {
 	a, b := pair(t)
 	f := a.add(t, content(1, 10), dag.ImportOptions{})
-	o := Offer{Transfer: "a.b_C-9", Job: "jöb", Channel: "c", Task: "me", Name: "../evil\n\u0000", Seq: 7, File: f, Secret: "s3"}
+	o := Offer{Transfer: "a.b_C-9", Job: "jöb", Channel: "c", Task: "me", Name: "../evil\n\u0000", Seq: 7, After: "t0", File: f, Secret: "s3"}
 	var right, wrong, none bool
 	b.inbox.offered = func(_ Offer, proven func(string) bool) error {
 		right, wrong, none = proven("s3"), proven("s4"), proven("")
@@ -76,6 +78,33 @@ func TestOfferArrivesWhole(t *testing.T) {
 	}
 	if right || none {
 		t.Error("an offer without a secret proves one")
+	}
+}
+
+// TestMAC changes each field of an offer: none passes under the MAC of another.
+func TestMAC(t *testing.T) {
+	a, b := newHost(t).ID(), newHost(t).ID()
+	f := fileOf(t, content(1, 10))
+	o := Offer{Transfer: "t", Job: "jo", Channel: "b", Task: "t", Name: "n", Seq: 1, After: "s", File: f, Others: []string{"x", "yz"}}
+	mac := o.mac(a, b, "secret")
+	if !bytes.Equal(mac, o.mac(a, b, "secret")) {
+		t.Error("the MAC is not the same twice")
+	}
+	for name, change := range map[string]func(o *Offer){
+		"transfer": func(o *Offer) { o.Transfer = "u" }, "job": func(o *Offer) { o.Job = "j" }, "channel": func(o *Offer) { o.Channel = "" },
+		"border": func(o *Offer) { o.Job, o.Channel = "job", "" }, "task": func(o *Offer) { o.Task = "" }, "name": func(o *Offer) { o.Name = "m" },
+		"number": func(o *Offer) { o.Seq = 2 }, "after": func(o *Offer) { o.After = "" }, "size": func(o *Offer) { o.File.Size++ },
+		"sha256": func(o *Offer) { o.File.SHA256[31]++ }, "root": func(o *Offer) { o.File.Root = cid.NewCidV0(f.Root.Hash()) },
+		"others": func(o *Offer) { o.Others = []string{"xy", "z"} }, "fewer": func(o *Offer) { o.Others = o.Others[:1] },
+	} {
+		other := o
+		change(&other)
+		if bytes.Equal(mac, other.mac(a, b, "secret")) {
+			t.Errorf("another %s has the same MAC", name)
+		}
+	}
+	if bytes.Equal(mac, o.mac(b, a, "secret")) || bytes.Equal(mac, o.mac(a, b, "other")) {
+		t.Error("the way back, or another secret, has the same MAC")
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,7 +64,7 @@ func (r watchedReader) Read(p []byte) (int, error) {
 
 // stalled names the error of a deadline.
 func stalled(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if t, ok := errors.AsType[net.Error](err); ok && t.Timeout() {
 		return fmt.Errorf("%w: %w", ErrStalled, err)
 	}
 	return err
