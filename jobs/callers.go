@@ -14,7 +14,8 @@ import (
 //
 //  1. the node itself, and a process of the job: one of the session or of the
 //     process group that its command leads, or with the run's mark in the
-//     environment that it was started with, in whatever session;
+//     environment that it was started with, in whatever session; or of the user
+//     that the job has for itself;
 //  2. any other confined process: never. It belongs to another job, or has thrown
 //     away all that it could be known by;
 //  3. root, in its own cause;
@@ -25,6 +26,7 @@ import (
 type callers struct {
 	supervised bool                        // the node runs the job's command
 	mark       string                      // of a job without a command: what its processes may be marked with; "": nothing
+	uid        atomic.Int64                // whom the command runs as, if that is its own user; 0: it is not
 	tree       atomic.Pointer[processTree] // of the command, while it runs
 }
 
@@ -33,8 +35,8 @@ func (c *callers) admit(who rest.Caller) error {
 	if who.UID < 0 || who.PID == 0 && who.UID == os.Geteuid() {
 		return nil // the mode of the socket is all there is
 	}
-	if who.UID != os.Geteuid() && who.UID != 0 {
-		return fmt.Errorf("user %d is none of the job's", who.UID)
+	if own := c.uid.Load(); own > 0 && who.UID == int(own) {
+		return nil
 	}
 	var confined bool
 	ours, err := who.Look(func(pid int) (bool, error) {
@@ -50,6 +52,8 @@ func (c *callers) admit(who rest.Caller) error {
 		return err
 	case ours:
 		return nil
+	case who.UID != os.Geteuid() && who.UID != 0:
+		return fmt.Errorf("user %d is none of the job's", who.UID)
 	case confined:
 		return errors.New("it belongs to another job")
 	case who.UID == 0 || !c.supervised:
@@ -76,5 +80,17 @@ func (s *Supervisor) knows(id string, t processTree) (forget func()) {
 		return func() {}
 	}
 	sv.callers.tree.Store(&t)
-	return func() { sv.callers.tree.Store(nil) }
+	return func() {
+		sv.callers.tree.Store(nil)
+		sv.callers.uid.Store(0)
+	}
+}
+
+// knowsUser has the bridge of a job know whom its command runs as.
+func (s *Supervisor) knowsUser(id string, uid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sv := s.serving[id]; sv != nil {
+		sv.callers.uid.Store(int64(uid))
+	}
 }

@@ -107,6 +107,7 @@ func (s *Supervisor) runCommand(ctx, own context.Context, l *life, rec *record) 
 	c.Stdout, c.Stderr = out, errs
 	c.Told = func(b Built) {
 		rec.Isolation = b.Plan.String()
+		s.knowsUser(l.id, b.UID)
 		if b.Lacks != "" {
 			s.log.Warn("command is less isolated than it could be", slog.String("job", l.id), slog.String("isolation", rec.Isolation), slog.String("lacks", b.Lacks))
 		}

@@ -48,18 +48,21 @@ type Walls struct {
 	Write   []string     // absolute paths that every command may write too
 	Hidden  []string     // what no command gets unless it is its own: the repository
 	Wide    []string     // what a command that lies in it does not get as a whole: the home directory
+	Users   Users        // for commands of a node that runs as root
 }
 
 // Built says what a command got.
 type Built struct {
 	Plan  isolate.Plan
 	Lacks string // why it is not more; "": nothing is missing
+	UID   int    // whom it runs as, with Plan.UID
 }
 
 // confined is a command with what it is started in.
 type confined struct {
 	spec isolate.Spec
-	temp string // its temporary directory; "": none
+	temp string       // its temporary directory; "": none
+	user func() error // gives its user back; nil: it has none of its own
 }
 
 // confine prepares the isolation of a command that is filled in; program is
@@ -72,8 +75,12 @@ func (w Walls) confine(ctx context.Context, job Job, i Isolation, in invocation,
 	if mode == "" {
 		mode = isolate.None
 	}
-	if b.Plan, b.Lacks, err = isolate.Choose(ctx, mode, false); err != nil {
+	uidDir, why := w.Users.fit(job.WorkDir)
+	if b.Plan, b.Lacks, err = isolate.Choose(ctx, mode, uidDir); err != nil {
 		return c, b, fmt.Errorf("%w; hypha-node doctor tells more", err)
+	}
+	if why != "" && mode != isolate.None {
+		b.Lacks = strings.TrimSuffix("uid: "+why+"; "+b.Lacks, "; ")
 	}
 	c.spec = isolate.Spec{Plan: b.Plan, Limits: i.Limits}
 	if !b.Plan.Confines() {
@@ -85,12 +92,18 @@ func (w Walls) confine(ctx context.Context, job Job, i Isolation, in invocation,
 	named := isolate.Named(slices.Concat([]string{program}, in.args[1:], []string{in.dir}), in.env, in.dir, s.Hidden, w.Wide)
 	s.ReadOnly = slices.Concat(w.Read, i.Read, named)
 	s.ReadWrite = slices.Concat(w.Write, i.Write)
+	if b.Plan.UID {
+		if s.UID, c.user, err = w.Users.lease(); err != nil {
+			return c, b, err
+		}
+		s.GID, b.UID, s.Groups = s.UID, s.UID, isolate.DeviceGroups()
+	}
 	if job.Socket == "" {
 		return c, b, nil
 	}
 	c.temp = tempOf(job.Socket)
 	if err := errors.Join(removeTemp(job.Socket), makePrivate(c.temp)); err != nil {
-		return c, b, fmt.Errorf("make a temporary directory: %w", err)
+		return confined{}, b, fmt.Errorf("make a temporary directory: %w", errors.Join(err, c.release()))
 	}
 	s.TempDir = c.temp
 	return c, b, nil
@@ -120,12 +133,17 @@ func (c confined) start(ctx context.Context, cmd *exec.Cmd) error {
 	return isolate.Start(ctx, cmd, c.spec)
 }
 
-// release removes the temporary directory and what the command left in it.
+// release removes the temporary directory and what the command left in it, and
+// gives its user back.
 func (c confined) release() error {
-	if c.temp == "" {
-		return nil
+	var err error
+	if c.temp != "" {
+		err = removeTemp(c.spec.Socket)
 	}
-	return removeTemp(c.spec.Socket)
+	if c.user != nil {
+		err = errors.Join(err, c.user())
+	}
+	return err
 }
 
 // tempOf returns the temporary directory of the job of a socket. It lies beside

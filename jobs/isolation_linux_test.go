@@ -38,7 +38,7 @@ func modes(t *testing.T) []isolate.Mode {
 	t.Helper()
 	var have []isolate.Mode
 	for _, m := range []isolate.Mode{isolate.Landlock, isolate.Namespace} {
-		if _, _, err := isolate.Choose(t.Context(), m, false); err != nil {
+		if _, _, err := isolate.Choose(t.Context(), m, ""); err != nil {
 			t.Logf("not tested here: %v", err)
 			continue
 		}
@@ -88,6 +88,53 @@ func TestIsolation(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestUsers: a command of a node that runs as root has a user of its own, to whom
+// the work directory belongs as it does to the node, and its socket answers.
+func TestUsers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be another user")
+	}
+	s := newSite(t, bridgetest.Options{})
+	repo := filepath.Dir(s.dir)
+	if f := isolate.Probe(t.Context(), filepath.Dir(repo)).UID; !f.OK {
+		t.Skip(f.Reason)
+	}
+	users := Users{First: 71000, Count: 2, Dir: filepath.Join(repo, "users")}
+	sup, _ := s.serving(t, func(c *Config) { c.Walls = Walls{Default: isolate.Auto, Hidden: []string{repo}, Users: users} })
+	lasting := Spec{Command: &Program{Args: []string{"/bin/sh", "-c", "echo x . >started; exec sleep 600"}}}
+	first := create(t, sup, lasting)
+	waitFile(t, filepath.Join(first.WorkDir, "started"))
+	if err := os.WriteFile(filepath.Join(first.WorkDir, "secret"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	job := create(t, sup, Spec{Keep: KeepAlways, Command: &Program{
+		Args: []string{
+			"/bin/sh", "-c", `id -u; echo x >mine; stat -c %u mine "$JOB_FILE" "$SOCKET_PATH"; printf %s "$PROBER" >prober; exec python3 prober "$@"`, "sh",
+			"ask:{SOCKET_PATH}", "child:{SOCKET_PATH}", "ask:" + first.Socket, "read:" + first.WorkDir + "/secret",
+		},
+		Env: map[string]string{"PROBER": prober},
+	}})
+	done := awaitState(t, sup, job.ID)
+	want := "71001\n71001\n71001\n71001\n200\nchild 200\nunreachable\ndenied\n"
+	if got := logs(t, sup, job.ID, Stdout); got != want || !strings.HasPrefix(done.Isolation, "uid+namespace") {
+		t.Errorf("%+v\n%s%s", done, got, logs(t, sup, job.ID, Stderr))
+	}
+	if info, err := os.Stat(filepath.Join(job.WorkDir, "mine")); err != nil || !ownedByUs(info) {
+		t.Errorf("%v, %v: what the command made is not the node's", info, err)
+	}
+	third := create(t, sup, lasting)
+	waitFile(t, filepath.Join(third.WorkDir, "started"))
+	fourth := create(t, sup, Spec{Command: &Program{Args: []string{"true"}}})
+	if done := awaitState(t, sup, fourth.ID); done.State != StateFailed || !strings.Contains(done.Error, "users for jobs are taken") {
+		t.Errorf("without a user: %+v", done)
+	}
+	for _, id := range []string{first.ID, third.ID} {
+		if _, err := sup.Stop(t.Context(), id); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ c.sock.connect(sys.argv[1])
 c.request("GET", "/v1/id")
 r = c.getresponse()
 print(json.dumps({"status": r.status, "error": json.loads(r.read()).get("error", "")}))`
-	plan, _, err := isolate.Choose(t.Context(), isolate.Auto, false)
+	plan, _, err := isolate.Choose(t.Context(), isolate.Auto, "")
 	must(t, err)
 	for _, tc := range []struct {
 		name  string

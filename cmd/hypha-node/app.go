@@ -40,7 +40,7 @@ func (a *app) setUp(parsed *kong.Context) error {
 		return err
 	}
 	a.cli.Repo = repo
-	if a.file, err = readConfig(a.configPath()); err != nil && a.verb != "config" {
+	if a.file, err = readConfig(a.configPath()); err != nil && a.verb != "config" && a.verb != "doctor" {
 		return err
 	}
 	return a.setUpLog()
@@ -79,6 +79,7 @@ func (a *app) nodeConfig() (node.Config, error) {
 		Repo: a.cli.Repo, Holder: a.verb, Version: Version, Offline: true,
 		HF: hub, HTTPAllow: s.httpAllow, Reserve: s.reserve, RuntimeDir: runtimeDir(), Logger: a.log,
 		Executors: s.executors, Environ: jobEnviron(os.Environ()), Running: s.MaxRunning, LogSize: s.logSize,
+		Walls: a.walls(s),
 	}, nil
 }
 

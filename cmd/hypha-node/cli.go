@@ -31,6 +31,7 @@ type cli struct {
 	Du     duCmd     `cmd:"" group:"keep" help:"Count what the repository holds."`
 
 	Config     configCmd     `cmd:"" group:"other" help:"Show and change settings."`
+	Doctor     doctorCmd     `cmd:"" group:"other" help:"Check what a node depends on, and tell how far jobs can be isolated."`
 	Version    versionCmd    `cmd:"" group:"other" help:"Print the version."`
 	Completion completionCmd `cmd:"" group:"other" help:"Print a completion script for a shell."`
 }

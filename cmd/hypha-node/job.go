@@ -92,6 +92,7 @@ func (a *app) showJob(j jobs.Job) error {
 		{"after", strings.Join(j.After, " ")},
 		{"executor", humanize.Escape(j.Executor)},
 		{"command", humanize.Escape(strings.Join(j.Args, " "))},
+		{"isolation", j.Isolation},
 		{"started", moment(j.Started)},
 		{"ended", moment(j.Ended)},
 		{"exit", exitText(j)},

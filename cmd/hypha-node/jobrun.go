@@ -37,7 +37,8 @@ func (c *jobRunCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	req.Command, req.Held = nil, true // this process runs it
+	command.Mark = jobs.NewMark()
+	req.Command, req.Held, req.Mark = nil, true, command.Mark // this process runs it
 	return a.whileServed(ctx, func(ctx context.Context, cl *control.Client) error {
 		j, err := cl.JobCreate(ctx, req)
 		if err != nil {
@@ -58,12 +59,13 @@ func (a *app) command(p jobs.Program) (jobs.Command, error) {
 	for name, value := range p.Env {
 		c.Env = append(c.Env, name+"="+value)
 	}
-	if p.Executor == "" {
-		return c, nil
-	}
 	s, err := a.settings()
 	if err != nil {
 		return c, err
+	}
+	c.Isolation, c.Walls, c.Told = p.Isolation, a.walls(s), a.warnIsolation
+	if p.Executor == "" {
+		return c, nil
 	}
 	i := slices.IndexFunc(s.executors, func(e jobs.Executor) bool { return e.Name == p.Executor })
 	if i < 0 {

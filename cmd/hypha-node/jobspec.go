@@ -66,7 +66,8 @@ type commandFlags struct {
 	Env        []string      `placeholder:"NAME=VALUE" sep:"none" help:"Set a variable of the command; repeatable."`
 	Grace      time.Duration `placeholder:"TIME" help:"Between SIGTERM and SIGKILL when the run is cancelled. Default: 5s."`
 	RunTimeout time.Duration `placeholder:"TIME" help:"End the command after this time. Default: never."`
-	Command    []string      `arg:"" optional:"" passthrough:"" help:"Command and arguments, after --. {WORK_DIR}, {SOCKET_PATH}, {JOB_JSON}, {JOB_ID}, {JOB_FILE} are filled in."`
+	isolationFlags
+	Command []string `arg:"" optional:"" passthrough:"" help:"Command and arguments, after --. {WORK_DIR}, {SOCKET_PATH}, {JOB_JSON}, {JOB_ID}, {JOB_FILE} are filled in."`
 }
 
 // spec returns the spec of the file with the flags over it.
@@ -297,6 +298,9 @@ func (f *commandFlags) program(s jobs.Spec) (jobs.Program, error) {
 	}
 	if f.RunTimeout != 0 {
 		p.Timeout = jobs.Duration(f.RunTimeout)
+	}
+	if err := f.apply(&p.Isolation); err != nil {
+		return p, err
 	}
 	for _, entry := range f.Env {
 		name, value, ok := strings.Cut(entry, "=")

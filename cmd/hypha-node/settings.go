@@ -27,9 +27,15 @@ type fileConfig struct {
 	LogLevel   string   `toml:"log_level,omitempty" json:"log_level,omitempty"`
 	Reserve    string   `toml:"reserve,omitempty" json:"reserve,omitempty"` // size
 
-	MaxRunning int              `toml:"max_running,omitempty" json:"max_running,omitempty"` // commands of jobs at once
-	LogSize    string           `toml:"log_size,omitempty" json:"log_size,omitempty"`       // size, of each output of a command
-	Executors  []executorConfig `toml:"executors,omitempty" json:"executors,omitempty"`
+	MaxRunning int    `toml:"max_running,omitempty" json:"max_running,omitempty"` // commands of jobs at once
+	LogSize    string `toml:"log_size,omitempty" json:"log_size,omitempty"`       // size, of each output of a command
+
+	Isolation      string   `toml:"isolation,omitempty" json:"isolation,omitempty"` // mode, for jobs that say nothing
+	IsolationRead  []string `toml:"isolation_read,omitempty" json:"isolation_read,omitempty"`
+	IsolationWrite []string `toml:"isolation_write,omitempty" json:"isolation_write,omitempty"`
+	JobUsers       string   `toml:"job_users,omitempty" json:"job_users,omitempty"` // "FIRST-LAST", ids for the commands of a node of root's
+
+	Executors []executorConfig `toml:"executors,omitempty" json:"executors,omitempty"`
 }
 
 // executorConfig is one table [[executors]].
@@ -44,7 +50,10 @@ type executorConfig struct {
 // configKeys returns the keys of the file that take values; executors are
 // tables.
 func configKeys() []string {
-	return []string{"bootstrap", "hf_endpoint", "http_allow", "listen", "log_level", "log_size", "max_running", "peers", "reserve"}
+	return []string{
+		"bootstrap", "hf_endpoint", "http_allow", "isolation", "isolation_read", "isolation_write", "job_users",
+		"listen", "log_level", "log_size", "max_running", "peers", "reserve",
+	}
 }
 
 // readConfig reads a configuration file; one that is absent is empty.
@@ -90,6 +99,7 @@ type settings struct {
 	httpAllow []netip.Prefix
 	logSize   int64 // bytes; 0: default
 	executors []jobs.Executor
+	walls     jobs.Walls
 }
 
 // check parses what has a form of its own.
@@ -124,6 +134,9 @@ func (s settings) check() (settings, error) {
 	}
 	if s.MaxRunning < 0 {
 		return s, fmt.Errorf("max_running: %d is negative", s.MaxRunning)
+	}
+	if err := s.checkIsolation(); err != nil {
+		return s, err
 	}
 	s.executors = nil
 	for _, e := range s.Executors {

@@ -68,6 +68,14 @@ func enter(in io.Reader) error {
 	return syscall.Exec(o.Path, o.Args, o.Env)
 }
 
+// ownersFD returns the descriptor of how owners show in the view; 0: as they are.
+func ownersFD(s Spec) int {
+	if s.Plan.UID {
+		return ownersAt
+	}
+	return 0
+}
+
 // apply builds the walls around this thread. What needs power comes first.
 func (s Spec) apply() error {
 	if !s.Plan.Confines() {
@@ -79,7 +87,7 @@ func (s Spec) apply() error {
 		}
 	}
 	if s.Plan.View {
-		if err := s.view(); err != nil {
+		if err := s.view(ownersFD(s)); err != nil {
 			return err
 		}
 	}

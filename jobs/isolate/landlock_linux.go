@@ -155,7 +155,7 @@ func (s Spec) rules() (*ruleset, error) {
 	if err := r.allow("/dev/shm", r.handled); err != nil && !errors.Is(err, syscall.ENOENT) {
 		return nil, err
 	}
-	for _, path := range s.writable() {
+	for _, path := range s.changeable() {
 		if err := r.allow(path, r.handled); err != nil {
 			return nil, err
 		}
@@ -171,8 +171,8 @@ func (s Spec) rules() (*ruleset, error) {
 	return r, nil
 }
 
-// writable returns the directories that are the command's to change.
-func (s Spec) writable() []string {
+// changeable returns the directories that are the command's to change.
+func (s Spec) changeable() []string {
 	var paths []string
 	for _, p := range append([]string{s.WorkDir, s.TempDir}, s.ReadWrite...) {
 		if p != "" {

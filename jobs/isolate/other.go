@@ -26,14 +26,14 @@ func Start(_ context.Context, cmd *exec.Cmd, s Spec) error {
 func Enter([]string) (code int, ours bool) { return 0, false }
 
 // Probe reports that there is nothing.
-func Probe(context.Context) Report {
+func Probe(context.Context, string) Report {
 	none := Finding{Reason: "there is no isolation on " + runtime.GOOS}
 	return Report{Kernel: runtime.GOOS, Landlock: none, Namespace: none, UID: none}
 }
 
 // Choose is Probe and Report.Plan in one.
-func Choose(ctx context.Context, m Mode, withUID bool) (p Plan, lacks string, err error) {
-	return Probe(ctx).Plan(m, withUID)
+func Choose(ctx context.Context, m Mode, uidDir string) (p Plan, lacks string, err error) {
+	return Probe(ctx, uidDir).Plan(m, uidDir != "")
 }
 
 // Confined tells that no process is: none can be.

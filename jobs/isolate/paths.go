@@ -48,6 +48,24 @@ func devices() []string {
 	})
 }
 
+// DeviceGroups returns the groups, besides root's, that GPUs are for: a command of
+// a user of its own has to be in them.
+func DeviceGroups() []int {
+	var groups []int
+	for _, pattern := range []string{"/dev/dri/render*", "/dev/kfd", "/dev/nvidia*"} {
+		nodes, err := filepath.Glob(pattern)
+		if err != nil { // it is for bad patterns only
+			continue
+		}
+		for _, node := range nodes {
+			if gid := groupOf(node); gid > 0 && !slices.Contains(groups, gid) {
+				groups = append(groups, gid)
+			}
+		}
+	}
+	return groups
+}
+
 // Around returns what a program, or a file that it is given, needs to be read:
 // its directory, or the whole tree of an environment (bin beside lib) whose
 // program it is; the same for what it links to and for the interpreter in its
@@ -208,11 +226,14 @@ func interpreter(file string, info os.FileInfo) string {
 	return filepath.Clean(fields[0])
 }
 
-// readable returns the paths that may be read: where one holds something hidden,
+// readable returns the paths that may be read.
+func (s Spec) readable() ([]string, error) { return s.unhidden(append(SystemPaths(), s.ReadOnly...)) }
+
+// unhidden returns a list where a path that holds something hidden is replaced by
 // what else is in it.
-func (s Spec) readable() ([]string, error) {
+func (s Spec) unhidden(list []string) ([]string, error) {
 	var paths []string
-	for _, p := range append(SystemPaths(), s.ReadOnly...) {
+	for _, p := range list {
 		more, err := without(filepath.Clean(p), s.Hidden)
 		if err != nil {
 			return nil, &Error{Step: "hide a directory in " + p, Err: err}

@@ -12,11 +12,13 @@ import (
 )
 
 // Probe tries what this process can do on this machine, by doing it: it starts
-// launchers that end at once. The program must call Enter first thing in main.
-func Probe(ctx context.Context) Report {
+// launchers that end at once. dir is where work directories are, "" if nowhere
+// yet: what is possible depends on its file system. The program must call Enter
+// first thing in main.
+func Probe(ctx context.Context, dir string) Report {
 	r := Report{Kernel: kernel()}
 	r.LandlockABI, r.Landlock = probeLandlock()
-	r.Namespace, r.UID = probeNamespace(ctx), probeUID(ctx)
+	r.Namespace, r.UID = probeNamespace(ctx), probeUID(ctx, dir)
 	return r
 }
 
@@ -30,12 +32,15 @@ func probeNamespace(ctx context.Context) Finding {
 }
 
 // probeUID tries to become another user.
-func probeUID(ctx context.Context) Finding {
+func probeUID(ctx context.Context, dir string) Finding {
 	if os.Geteuid() != 0 {
 		return Finding{Reason: "the node does not run as root"}
 	}
 	const nobody = 65534 // any but root will do
-	return try(ctx, Spec{Plan: Plan{UID: true, View: true}, WorkDir: "/usr", UID: nobody, GID: nobody})
+	if dir == "" {
+		dir = "/usr"
+	}
+	return try(ctx, Spec{Plan: Plan{UID: true, View: true}, WorkDir: dir, UID: nobody, GID: nobody})
 }
 
 // kernel names the system.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -17,12 +18,17 @@ import (
 const (
 	orderFD   = 3
 	outcomeFD = 4
+	ownersAt  = 5 // with Plan.UID: a user namespace
 )
+
+// patience is how long a launcher may go on when its context has ended.
+const patience = 10 * time.Second
 
 // Start starts cmd, which is complete but for its process attributes, as the
 // leader of a session of its own and within s. When it returns without an error
 // the command itself runs; with one, it never will. An error of executing it is
-// as exec.Cmd.Start has it; all others are *Error.
+// as exec.Cmd.Start has it; all others are *Error. ctx does not end the command,
+// nor a start that goes on as it should.
 //
 // The program that calls Start must call Enter first thing in its main.
 func Start(ctx context.Context, cmd *exec.Cmd, s Spec) error {
@@ -56,6 +62,14 @@ func launch(ctx context.Context, cmd *exec.Cmd, s Spec, probe bool) (err error) 
 	}
 	defer r.Close() // it was only read
 	cmd.ExtraFiles = []*os.File{in, w}
+	if s.Plan.UID {
+		owners, err := s.owners(ctx)
+		if err != nil {
+			return errors.Join(err, w.Close())
+		}
+		defer owners.Close() // it was only read
+		cmd.ExtraFiles = append(cmd.ExtraFiles, owners)
+	}
 	cmd.Path, cmd.Args, cmd.Env, cmd.Err = "/proc/self/exe", []string{"hypha-node", Verb}, []string{}, nil
 	ownSession(cmd)
 	s.namespaces(cmd.SysProcAttr)
@@ -67,7 +81,7 @@ func launch(ctx context.Context, cmd *exec.Cmd, s Spec, probe bool) (err error) 
 	// has to open lies on a server that does not answer.
 	defer context.AfterFunc(ctx, func() {
 		//nolint:errcheck // a pipe has deadlines
-		_ = r.SetReadDeadline(time.Unix(1, 0))
+		_ = r.SetReadDeadline(time.Now().Add(patience))
 	})()
 	text, rerr := io.ReadAll(r)
 	if err = errors.Join(err, rerr); err == nil {
@@ -95,6 +109,38 @@ func (o order) file() (*os.File, error) {
 	f := os.NewFile(uintptr(fd), "isolate")
 	if _, err := f.WriteAt(text, 0); err != nil {
 		return nil, &Error{Step: "write the specification", Err: errors.Join(err, f.Close())}
+	}
+	return f, nil
+}
+
+// owners returns a user namespace in which this user is the command's: mounts
+// that refer to it show the one's files as the other's, and keep what the other
+// makes as the one's. The node and the command then both own the work directory,
+// and nothing changes on the disk.
+func (s Spec) owners(ctx context.Context) (_ *os.File, err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, &Error{Step: "make a pipe", Err: err}
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	// A namespace needs a process to be made: a launcher that gets no order, and
+	// ends when the pipe does.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe", Verb)
+	cmd.ExtraFiles, cmd.Env, cmd.Dir = []*os.File{r}, []string{}, "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: s.UID, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: s.GID, Size: 1}},
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, &Error{Step: "make a user namespace", Err: errors.Join(err, w.Close())}
+	}
+	f, err := os.Open("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/ns/user")
+	err = errors.Join(err, w.Close())
+	//nolint:errcheck // it says that there was no order, which is known
+	_ = cmd.Wait()
+	if err != nil {
+		return nil, &Error{Step: "open a user namespace", Err: err}
 	}
 	return f, nil
 }

@@ -13,14 +13,26 @@ import (
 )
 
 const (
-	oldRoot  = "/.old" // where the system's root is while a view is made
-	viewTemp = "/tmp"  // of every view, its own
+	oldRoot = "/.old" // where the system's root is while a view is made
+
+	viewTemp    = "/tmp" // of every view, its own
+	viewVarTemp = "/var/tmp"
 )
+
+// viewer makes a view.
+type viewer struct {
+	Spec
+	owners int    // descriptor of the user namespace that says how owners show; 0: as they are
+	temp   string // where the view's temporary directory is outside; "": nowhere
+}
 
 // view makes the calling process see its own root with what the specification
 // names and nothing else. The process has a mount namespace of its own and may
-// mount in it.
-func (s Spec) view() error {
+// mount in it. owners says how owners show; 0: as they are.
+func (s Spec) view(owners int) error { return (&viewer{Spec: s, owners: owners}).make() }
+
+// make does what view says.
+func (s *viewer) make() error {
 	mask := unix.Umask(0o022) // other users pass through the directories made here
 	defer unix.Umask(mask)
 	entries, err := s.entries()
@@ -35,11 +47,11 @@ func (s Spec) view() error {
 		return err
 	}
 	for _, e := range entries {
-		if err := e.show(); err != nil {
+		if err := s.show(e); err != nil {
 			return err
 		}
 	}
-	if err := showDevices(nodes); err != nil {
+	if err := s.showDevices(nodes); err != nil {
 		return err
 	}
 	if s.HideNetwork {
@@ -48,7 +60,7 @@ func (s Spec) view() error {
 		}
 	}
 	for _, at := range s.WorkAt {
-		if err := (entry{path: s.WorkDir, at: at, write: true}).show(); err != nil {
+		if err := s.show(entry{path: s.WorkDir, at: at, write: true, owned: true}); err != nil {
 			return err
 		}
 	}
@@ -93,10 +105,17 @@ func enterEmptyRoot() error {
 }
 
 // showTemp makes /tmp and /var/tmp: the job's own, or in memory.
-func (s Spec) showTemp() error {
-	for _, at := range []string{viewTemp, "/var/tmp"} {
+func (s *viewer) showTemp() error {
+	if s.TempDir != "" {
+		real, _, err := chase(oldRoot, filepath.Clean(s.TempDir))
+		if err != nil {
+			return &Error{Step: "find " + s.TempDir, Err: err}
+		}
+		s.temp = oldRoot + real
+	}
+	for _, at := range []string{viewTemp, viewVarTemp} {
 		if s.TempDir != "" {
-			if err := (entry{path: s.TempDir, at: at, write: true}).show(); err != nil {
+			if err := s.show(entry{path: s.TempDir, at: at, write: true, owned: true}); err != nil {
 				return err
 			}
 			continue
@@ -116,32 +135,36 @@ type entry struct {
 	path  string // outside
 	at    string // inside; "": the same
 	write bool
+	owned bool // its owner, this process's user, shows as the command's
 }
 
 // entries returns what the view shows, parents before what lies in them.
 func (s Spec) entries() ([]entry, error) {
-	readable, err := s.readable()
-	if err != nil {
-		return nil, err
-	}
 	var all []entry
-	for _, p := range readable {
-		all = append(all, entry{path: p})
+	for _, list := range [][]string{SystemPaths(), s.ReadOnly} {
+		readable, err := s.unhidden(list)
+		if err != nil {
+			return nil, err
+		}
+		given := len(all) > 0 // the second list: what the node's user may read, the command may
+		for _, p := range readable {
+			all = append(all, entry{path: p, owned: given})
+		}
 	}
 	for _, p := range []string{s.WorkDir, s.Socket, s.TempDir} {
 		if p != "" {
-			all = append(all, entry{path: filepath.Clean(p), write: true})
+			all = append(all, entry{path: filepath.Clean(p), write: true, owned: true})
 		}
 	}
 	for _, p := range s.ReadWrite {
-		all = append(all, entry{path: filepath.Clean(p), write: true})
+		all = append(all, entry{path: filepath.Clean(p), write: true, owned: true})
 	}
 	slices.SortStableFunc(all, func(a, b entry) int { return strings.Compare(a.path, b.path) })
 	return all, nil
 }
 
 // show makes e part of the view, with the symlinks that lead to it.
-func (e entry) show() error {
+func (s *viewer) show(e entry) error {
 	real, links, err := chase(oldRoot, e.path)
 	if err != nil {
 		return &Error{Step: "find " + e.path, Err: err}
@@ -151,10 +174,11 @@ func (e entry) show() error {
 		at, links = e.at, nil
 	}
 	for _, l := range links {
-		if err := os.MkdirAll(filepath.Dir(l.at), 0o755); err != nil {
+		to := s.writable(l.at)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return &Error{Step: "make " + filepath.Dir(l.at), Err: err}
 		}
-		if err := os.Symlink(l.target, l.at); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.Symlink(l.target, to); err != nil && !errors.Is(err, fs.ErrExist) {
 			return &Error{Step: "link " + l.at, Err: err}
 		}
 	}
@@ -162,17 +186,52 @@ func (e entry) show() error {
 	if err != nil {
 		return &Error{Step: "find " + e.path, Err: err}
 	}
-	if err := mountPoint(at, info.IsDir()); err != nil {
+	if err := mountPoint(s.writable(at), info.IsDir()); err != nil {
 		return &Error{Step: "make " + at, Err: err}
 	}
-	if err := mount(oldRoot+real, at, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return err
-	}
-	attr := uint64(unix.MOUNT_ATTR_NOSUID)
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID}
 	if !e.write {
-		attr |= unix.MOUNT_ATTR_RDONLY
+		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	}
-	return setAttr(at, attr)
+	if e.owned && s.owners > 0 {
+		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
+		attr.Userns_fd = uint64(s.owners)
+	}
+	err = bind(oldRoot+real, at, &attr)
+	if errors.Is(err, unix.EINVAL) && e.owned && !e.write { // a file system that can't: only what is everybody's can be read
+		attr.Attr_set &^= unix.MOUNT_ATTR_IDMAP
+		attr.Userns_fd = 0
+		err = bind(oldRoot+real, at, &attr)
+	}
+	return err
+}
+
+// bind shows a tree at another path too, with attributes that it has from its
+// first moment there.
+func bind(source, target string, attr *unix.MountAttr) error {
+	tree, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return &Error{Step: "open " + target, Err: err}
+	}
+	defer unix.Close(tree)
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attr); err != nil {
+		return &Error{Step: "protect " + target, Err: err}
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return &Error{Step: "mount " + target, Err: err}
+	}
+	return nil
+}
+
+// writable returns the path at which this process can make at: in a directory
+// whose owners show as others, root is nobody.
+func (s *viewer) writable(at string) string {
+	for _, dir := range []string{viewTemp, viewVarTemp} {
+		if s.temp != "" && at != dir && within(dir, at) {
+			return s.temp + strings.TrimPrefix(at, dir)
+		}
+	}
+	return at
 }
 
 // mountPoint makes an empty directory or file at a path, unless there is something.
@@ -190,9 +249,9 @@ func mountPoint(at string, dir bool) error {
 }
 
 // showDevices makes /dev.
-func showDevices(nodes []string) error {
+func (s *viewer) showDevices(nodes []string) error {
 	for _, node := range nodes {
-		if err := (entry{path: node, write: true}).show(); err != nil {
+		if err := s.show(entry{path: node, write: true}); err != nil {
 			return err
 		}
 	}
@@ -250,14 +309,6 @@ func chase(root, path string) (real string, links []link, err error) {
 func mount(source, target, kind string, flags uintptr, data string) error {
 	if err := unix.Mount(source, target, kind, flags, data); err != nil {
 		return &Error{Step: "mount " + target, Err: err}
-	}
-	return nil
-}
-
-// setAttr adds attributes to a mount and all below it.
-func setAttr(target string, attr uint64) error {
-	if err := unix.MountSetattr(unix.AT_FDCWD, target, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attr}); err != nil {
-		return &Error{Step: "protect " + target, Err: err}
 	}
 	return nil
 }

@@ -14,14 +14,10 @@ import (
 
 // TestWalls tries what a confined command must not do, and what it must be able to.
 func TestWalls(t *testing.T) {
-	abi := Probe(t.Context()).LandlockABI
+	abi := Probe(t.Context(), "").LandlockABI
 	for name, p := range plans(t) {
 		t.Run(name, func(t *testing.T) {
-			uid := 0
-			if p.UID {
-				uid = jobUID
-			}
-			w, self := newWorld(t, uid), strconv.Itoa(os.Getpid())
+			w, self := newWorld(t), strconv.Itoa(os.Getpid())
 			s := w.spec(p, jobUID)
 			tests := []struct {
 				name, script string
@@ -112,11 +108,7 @@ if __name__ == "__main__":
 `
 	for name, p := range plans(t) {
 		t.Run(name, func(t *testing.T) {
-			uid := 0
-			if p.UID {
-				uid = jobUID
-			}
-			w := newWorld(t, uid)
+			w := newWorld(t)
 			s := w.spec(p, jobUID)
 			r := python(t, s, "-c", script, w.socket, w.temp, w.other)
 			if r.code != 0 || r.out != "fine\n" {
@@ -147,7 +139,7 @@ func TestPrivileges(t *testing.T) {
 			if p.UID {
 				uid = jobUID
 			}
-			w := newWorld(t, map[bool]int{true: jobUID}[p.UID])
+			w := newWorld(t)
 			s := w.spec(p, jobUID)
 			if got := status(t, s, "NoNewPrivs"); got != "1" {
 				t.Errorf("no_new_privs is %s", got)
@@ -182,9 +174,9 @@ func TestPrivileges(t *testing.T) {
 // TestView: the work directory at a path that an application has in it, and no
 // network but its own.
 func TestView(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newWorld(t)
 	s := w.spec(Plan{View: true}, 0)
-	if f := Probe(t.Context()).Namespace; !f.OK {
+	if f := Probe(t.Context(), "").Namespace; !f.OK {
 		t.Skip(f.Reason)
 	}
 	s.WorkAt, s.HideNetwork = []string{"/golem/work"}, true
@@ -211,10 +203,10 @@ l = socket.create_server(("127.0.0.1", 0)); socket.create_connection(l.getsockna
 
 // TestTCP restricts ports.
 func TestTCP(t *testing.T) {
-	if r := Probe(t.Context()); !r.Landlock.OK || r.LandlockABI < 4 {
+	if r := Probe(t.Context(), ""); !r.Landlock.OK || r.LandlockABI < 4 {
 		t.Skipf("Landlock ABI %d restricts no ports", r.LandlockABI)
 	}
-	w := newWorld(t, 0)
+	w := newWorld(t)
 	var ports []uint16
 	for range 2 {
 		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

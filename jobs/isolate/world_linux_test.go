@@ -24,8 +24,8 @@ type world struct {
 	home                          string // a file of the user's
 }
 
-// newWorld makes a world whose job belongs to uid.
-func newWorld(t *testing.T, uid int) world {
+// newWorld makes a world.
+func newWorld(t *testing.T) world {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "hypha-iso-") //nolint:usetesting // t.TempDir is too long for a socket
 	must(t, err)
@@ -56,11 +56,6 @@ func newWorld(t *testing.T, uid int) world {
 		}
 	}()
 	t.Cleanup(func() { must(t, l.Close()); <-done })
-	if uid != 0 {
-		for _, f := range []string{w.work, w.work + "/mine", w.temp, w.socket, dir + "/read", dir + "/read/given"} {
-			must(t, os.Chown(f, uid, uid))
-		}
-	}
 	return w
 }
 
@@ -107,7 +102,7 @@ func tryRun(t *testing.T, s Spec, args ...string) (result, error) {
 // says which not.
 func plans(t *testing.T) map[string]Plan {
 	t.Helper()
-	r := Probe(t.Context())
+	r := Probe(t.Context(), "")
 	all := map[string]Plan{}
 	for _, p := range []Plan{{Landlock: true}, {View: true}, {View: true, Landlock: true}, {UID: true, View: true}, {UID: true, View: true, Landlock: true}} {
 		f := r.Namespace
