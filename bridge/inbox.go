@@ -38,6 +38,9 @@ type item struct {
 	retained bool        // received, and its content is kept for a replay
 	place    string      // where in the work directory it was put for somebody who did not take it
 	found    fs.FileInfo // of that file
+	// expect are subscriptions that asked for a replay while the item was held:
+	// when it turns out to have been received, they get it.
+	expect []*subscription
 }
 
 // deliveryID is what a delivery is known by.
@@ -244,6 +247,7 @@ func (in *inbox) hand(it *item) {
 func (in *inbox) giveBack(it *item) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	it.expect = nil
 	in.hand(it)
 }
 
@@ -251,7 +255,7 @@ func (in *inbox) giveBack(it *item) {
 func (in *inbox) setAside(it *item) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	it.state = broken
+	it.state, it.expect = broken, nil
 }
 
 // oldest returns the first queued item that a subscription wants, nil if there

@@ -22,6 +22,7 @@ func (in *inbox) received(it *item, background func(func())) {
 	in.limits.dismiss(it.file.Size)
 	in.dirty[it.seq/chunk] = true
 	in.retain(it)
+	in.replayed(it)
 	if !in.flushing {
 		in.flushing = true
 		background(in.flush)

@@ -45,9 +45,26 @@ func (in *inbox) subscribe(s *subscription, since *int64) {
 		return
 	}
 	for _, it := range in.items {
-		if it.seq > *since && it.state == taken && s.wants(it) {
+		switch {
+		case it.seq <= *since || !s.wants(it):
+		case it.state == taken:
 			s.replay = append(s.replay, it)
+		case it.state == held: // by a connection that the client has lost, perhaps
+			it.expect = append(it.expect, s)
 		}
+	}
+}
+
+// replayed gives an item that has been received to the replays of those who
+// asked for it when that was not known yet; in.mu is held.
+func (in *inbox) replayed(it *item) {
+	for _, s := range it.expect {
+		at, _ := slices.BinarySearchFunc(s.replay, it.seq, func(r *item, seq int64) int { return cmp.Compare(r.seq, seq) })
+		s.replay = slices.Insert(s.replay, at, it)
+	}
+	if it.expect != nil {
+		it.expect = nil
+		in.nudge()
 	}
 }
 
