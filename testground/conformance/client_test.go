@@ -53,8 +53,9 @@ func createJob(t *testing.T, n *rig.Node, args ...string) *job {
 func overSocket(t *testing.T, socket string) *http.Client {
 	t.Helper()
 	transport := &http.Transport{
-		DisableCompression:  true,
-		MaxIdleConnsPerHost: 256,
+		DisableCompression:    true,
+		MaxIdleConnsPerHost:   256,
+		ExpectContinueTimeout: patience,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
@@ -147,12 +148,12 @@ func (a answer) into(t *testing.T, status int, v any) {
 
 // refusal is the body of an answer that says no.
 type refusal struct {
-	Error     string            `json:"error"`
-	Detail    string            `json:"detail"`
-	Hint      string            `json:"hint"`
-	Path      string            `json:"path"`
-	Completed []fetched         `json:"completed"`
-	Results   []json.RawMessage `json:"results"`
+	Error     string          `json:"error"`
+	Detail    string          `json:"detail"`
+	Hint      string          `json:"hint"`
+	Path      string          `json:"path"`
+	Completed []fetched       `json:"completed"`
+	Results   json.RawMessage `json:"results"`
 }
 
 // refused decodes an answer that must be a refusal of that status and code.
