@@ -4,7 +4,6 @@ from every trainer, moves the weights along their mean and sends the new ones.
     hypha-node job run --id ROUND --config '{"model": REFERENCE, "trainers": [PEER, …], "rounds": 3}' -- python3 server.py
 """
 
-import json
 import os
 import sys
 
@@ -15,8 +14,7 @@ RATE = 0.5  # of the step
 
 
 def main():
-    with open(os.environ["JOB_FILE"]) as f:
-        config = json.load(f)["config"]
+    config = tensors.config()
     trainers = config["trainers"]
     with Session() as bridge:
         [model] = bridge.fetch(config["model"])

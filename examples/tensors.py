@@ -60,6 +60,14 @@ def write(path, tensors):
     os.replace(path + ".new", path)
 
 
+def config():
+    """The configuration of an executor: its argument, as JSON, else that of its job."""
+    if len(sys.argv) > 1:
+        return json.loads(sys.argv[1])
+    with open(os.environ["JOB_FILE"]) as f:
+        return json.load(f)["config"]
+
+
 def main(command, path, count="0"):
     if command == "new":
         write(path, {"w": [float(i % 7) for i in range(int(count))]})

@@ -7,8 +7,6 @@ gradients to the parameter server and takes the new weights from it.
 gradient of weight w is w - (shard + 1).
 """
 
-import json
-import os
 import sys
 import time
 
@@ -29,8 +27,7 @@ def deliver(bridge, server, path, patience=60):
 
 
 def main():
-    with open(os.environ["JOB_FILE"]) as f:
-        config = json.load(f)["config"]
+    config = tensors.config()
     server, target = peers(config["server"]), config["shard"] + 1
     with Session() as bridge:
         [model] = bridge.fetch(config["model"])
