@@ -17,8 +17,7 @@ var (
 	ErrTooMany = errors.New("too many files")
 	// ErrNotFound says that there is no such file to send or put, or no such transfer.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict says that a file changed while it was read, or that a request
-	// contradicts an earlier one with the same key.
+	// ErrConflict says that a file changed while it was read.
 	ErrConflict = errors.New("conflict")
 	// ErrQuota says that one of the job's Limits is reached.
 	ErrQuota = errors.New("quota exceeded")

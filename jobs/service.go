@@ -78,8 +78,9 @@ func (s *Supervisor) bridgeConfig(id string, rec record) (bridge.Config, error) 
 
 // end stops a bridge and waits for what it does.
 func (sv *service) end() error {
-	sv.job.Stop() // what it fetches is cancelled and answered
+	// First the socket: it ends what a client does not read, and Stop waits for that.
 	sv.stop()
+	sv.job.Stop() // what it fetches is cancelled and answered
 	return errors.Join(<-sv.done, sv.job.Close())
 }
 

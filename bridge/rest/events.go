@@ -21,8 +21,11 @@ const (
 	// progressPause is between two progress events of one answer: enough for a
 	// bar that moves, little beside the transfer.
 	progressPause = 100 * time.Millisecond
-	// lastWords is what a client has to take the end of a stream.
+	// lastWords is what a client has to take what is being written when the job ends.
 	lastWords = time.Second
+	// farewell is what it has to take the end of the stream: a few bytes, for which
+	// a busy machine may need its time.
+	farewell = 3 * time.Second
 )
 
 // events is an answer of server-sent events. It is safe for concurrent use.
@@ -197,5 +200,5 @@ func (e *events) end() {
 	e.quiet()
 	e.unhook()
 	//nolint:errcheck // nothing can be told any more
-	_ = deadline(e.ctl.SetWriteDeadline, lastWords)
+	_ = deadline(e.ctl.SetWriteDeadline, farewell)
 }

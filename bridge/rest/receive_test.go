@@ -8,9 +8,12 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -395,5 +398,50 @@ func TestStuckReaderAtShutdown(t *testing.T) {
 	s.stop() // returns, without an error
 	if waiting, acked := b.state(); waiting+len(acked) != 2000 || waiting == 0 {
 		t.Errorf("%d wait, %d acknowledged", waiting, len(acked))
+	}
+}
+
+// The same with a real job, which waits for what it gives: the end of both takes
+// no longer than the client is allowed.
+func TestStuckReaderOfRealJob(t *testing.T) {
+	a, b, _ := pair(t)
+	if err := os.WriteFile(filepath.Join(a.dir, "m"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const n = 600 // several times what a socket holds
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for range n / 20 {
+				if _, err := a.job.Send(t.Context(), bridge.SendRequest{Peers: []string{"peer-b"}, Path: "m"}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	conn := dial(t, b.socket)
+	defer conn.Close()
+	body := `{"receive":` + anyPeer + `}`
+	fmt.Fprintf(conn, "POST /resources/receive HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	var last int64
+	bridgetest.Until(t, "a full socket", func() bool {
+		before := last
+		for range 50 {
+			b.get("/healthz")
+		}
+		last = b.job.Stats().Received
+		return last > 0 && last == before
+	})
+	ended := make(chan struct{})
+	go func() { // in the order in which jobs end
+		defer close(ended)
+		b.stop()
+	}()
+	b.job.Stop()
+	bridgetest.Wait(t, ended, "the end of Serve")
+	if left, got := b.job.Info().Use.InboxItems, b.job.Stats().Received; left == 0 || left+got != n {
+		t.Errorf("%d of %d items are left, %d were received", left, n, got)
 	}
 }
