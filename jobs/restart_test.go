@@ -90,10 +90,11 @@ func TestNodeDied(t *testing.T) {
 	if err := rec.Run.kill(); err != nil {
 		t.Fatal(err)
 	}
-	for _, pid := range pids {
-		if fields := statOf(pid); fields != nil && fields[0] != "Z" {
-			t.Errorf("process %d is still there: %v", pid, fields)
-		}
+	for _, pid := range pids { // what was killed may take a moment to end
+		bridgetest.Until(t, "the end of a process", func() bool {
+			fields := statOf(pid)
+			return fields == nil || fields[0] == "Z"
+		})
 	}
 	awaitState(t, sup, job.ID)
 	stop()
