@@ -96,7 +96,12 @@ func (j *Job) newSending(ctx context.Context, r SendRequest) (*sending, context.
 	if r.Strategy == Random {
 		shuffle(s.peers)
 	}
-	// The order is that of the calls: nothing that takes time comes before it.
+	// The place in the order comes after the one among the transfers: else those
+	// behind could hold all of these, and wait for this one.
+	opCtx, t, finish, err := j.start(ctx, kindSend, r.Path, r.Progress)
+	if err != nil {
+		return nil, nil, err
+	}
 	first := s.peers
 	if r.Strategy != All {
 		first = s.peers[:1]
@@ -108,11 +113,6 @@ func (j *Job) newSending(ctx context.Context, r SendRequest) (*sending, context.
 		s.tickets = append(s.tickets, j.lanes.take(p))
 	}
 	j.sendMu.Unlock()
-	opCtx, t, finish, err := j.start(ctx, kindSend, r.Path, r.Progress)
-	if err != nil {
-		s.release()
-		return nil, nil, err
-	}
 	s.transfer, s.finish, s.cancel = t, finish, func() {}
 	if r.Timeout > 0 {
 		opCtx, s.cancel = context.WithTimeout(opCtx, r.Timeout)
