@@ -162,13 +162,9 @@ func TestBadReceiverHurtsNobody(t *testing.T) {
 			a, rest, others := crowd(t, 4, func(c *Config) { c.Patience = 100 * time.Millisecond })
 			data := content(3, 5<<20)
 			f := a.add(t, data, dag.ImportOptions{})
-			bad := rest[3]
-			var streams sync.WaitGroup
-			bad.host.SetStreamHandler(protoBlocks, func(st network.Stream) {
-				streams.Go(func() {
-					handler(st)
-					st.Reset()
-				})
+			rest[3].host.SetStreamHandler(protoBlocks, func(st network.Stream) {
+				handler(st)
+				st.Reset()
 			})
 			_, errs := sendAll(t, a, others[:3], others, f)
 			for i, b := range rest[:3] {
@@ -177,11 +173,6 @@ func TestBadReceiverHurtsNobody(t *testing.T) {
 				}
 				b.has(t, f, data)
 			}
-			bad.host.RemoveStreamHandler(protoBlocks)
-			for _, b := range rest[:3] {
-				b.Close() // ends the streams
-			}
-			streams.Wait()
 		})
 	}
 }

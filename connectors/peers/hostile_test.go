@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -368,12 +367,9 @@ func TestSilence(t *testing.T) {
 	h := newHost(t)
 	introduce(a.host, h)
 	quiet := make(chan struct{})
-	var streams sync.WaitGroup
 	silent := func(st network.Stream) {
-		streams.Go(func() {
-			<-quiet
-			st.Reset()
-		})
+		<-quiet
+		st.Reset()
 	}
 	h.SetStreamHandler(protoOffer, silent)
 	h.SetStreamHandler(protoBlocks, silent)
@@ -393,7 +389,6 @@ func TestSilence(t *testing.T) {
 		t.Errorf("dropped %v", dropped)
 	}
 	close(quiet)
-	streams.Wait()
 }
 
 // TestAlive has a receiver that takes its time.
