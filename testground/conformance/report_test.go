@@ -2,7 +2,10 @@ package conformance
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 )
@@ -70,5 +73,50 @@ func TestP04Verbatim(t *testing.T) {
 		if string(got.Next.Executor) != executor {
 			t.Errorf("executor %s came back as %s", executor, got.Next.Executor)
 		}
+	}
+}
+
+// TestP01Controller: reports go to the job's controller byte for byte, once, with
+// the job's id, and its answers come back in the same way.
+func TestP01Controller(t *testing.T) {
+	type call struct{ route, job, body string }
+	calls := make(chan call, 16)
+	controller := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		calls <- call{r.URL.Path, r.Header.Get("Hypha-Job-Id"), string(body)}
+		if strings.Contains(string(body), "fail") {
+			http.Error(w, "no", http.StatusInternalServerError)
+			return
+		}
+		io.WriteString(w, `{"got": `+string(body)+`, "n":9007199254740993}`)
+	}))
+	defer controller.Close()
+	j := newJob(t, shared.nodes[0], "--controller", controller.URL+"/base")
+	for route, body := range map[string]string{
+		"/status/send":   `{"metrics":{"round":3,"metrics":{"loss":1.0,"big":123456789012345678901234567890,"e":1e400}}}`,
+		"/action/update": `{ "job_id":"` + j.ID + `", "status":{"executor":"tr\u0061in<&>"} }`,
+		"/job/progress":  `"half"`,
+	} {
+		a := j.post(t, route, body)
+		if want := `{"got": ` + body + `, "n":9007199254740993}`; a.status != http.StatusOK || string(a.body) != want {
+			t.Errorf("%s: %d %s, want %s", route, a.status, a.body, want)
+		}
+		if got := <-calls; got.route != "/base"+route || got.job != j.ID || got.body != body {
+			t.Errorf("%s: the controller got %+v", route, got)
+		}
+	}
+	if a := j.post(t, "/status/send", `"fail"`); a.status != http.StatusBadGateway {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	<-calls
+	if len(calls) > 0 {
+		t.Errorf("a report was repeated: %+v", <-calls)
+	}
+	controller.Close()
+	if a := j.post(t, "/status/send", `"gone"`); a.status != http.StatusBadGateway {
+		t.Errorf("%d %s", a.status, a.body)
 	}
 }

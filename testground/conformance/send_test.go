@@ -311,3 +311,28 @@ func TestS12Parallel(t *testing.T) {
 	(<-done).into(t, http.StatusOK, &got)
 	last.has(t, last.one(t), content)
 }
+
+// TestS04OwnNode: to its own peer id a job sends to the other jobs of its scope
+// on this node, a trainer to its parameter server, and never to itself.
+func TestS04OwnNode(t *testing.T) {
+	scope := newID()
+	trainer, server := newJob(t, shared.nodes[0], "--scope", scope), newJob(t, shared.nodes[0], "--scope", scope)
+	for i, size := range []int64{10, 2 << 20} {
+		content := random(t, uint64(204+i), size)
+		trainer.write(t, "f", content)
+		trainer.send(t, "f", shared.ids[0])
+		item := server.one(t)
+		server.has(t, item, content)
+		if item.FromPeer != shared.ids[0] {
+			t.Errorf("%+v", item)
+		}
+		server.write(t, "answer", content[:5])
+		server.send(t, "answer", shared.ids[0])
+		trainer.has(t, trainer.one(t), content[:5])
+	}
+	trainer.empty(t)
+	server.empty(t)
+	alone := newJob(t, shared.nodes[0])
+	alone.write(t, "f", []byte("x"))
+	refusedBy(t, alone, shared.ids[0], "not_in_job")
+}
