@@ -45,6 +45,8 @@ func (c *bridgeCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	req.Mark = jobs.NewMark()
+	command.Mark = req.Mark
 	return c.held(ctx, a, req, func(ctx context.Context, cl *control.Client, j jobs.Job, _ *holder) error {
 		return a.runJob(ctx, cl, j, command, time.Duration(p.Timeout))
 	})
