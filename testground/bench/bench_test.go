@@ -25,6 +25,17 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+func TestQuantile(t *testing.T) {
+	for _, tc := range []struct {
+		in      []float64
+		q, want float64
+	}{{nil, 0.5, 0}, {[]float64{2, 1}, 1, 2}, {[]float64{5, 1, 4, 2, 3}, 0.8, 5}, {[]float64{5, 1, 4, 2, 3}, 0, 1}} {
+		if got := quantile(tc.in, tc.q); got != tc.want {
+			t.Errorf("quantile(%v, %v) = %v, want %v", tc.in, tc.q, got, tc.want)
+		}
+	}
+}
+
 func TestMedianRatioIsPerRound(t *testing.T) {
 	a := []sample{{Wall: 10}, {Wall: 1}, {Wall: 1}}
 	b := []sample{{Wall: 1}, {Wall: 10}, {Wall: 2}}

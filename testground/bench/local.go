@@ -16,6 +16,7 @@ type bench struct {
 	dir          string // scratch
 	file         string // the big file
 	size         int64  // its bytes
+	moved        int64  // bytes that row flat moves
 	sum          string // its sha256 in hex
 	small        string // a directory of many small files
 	smallBytes   int64

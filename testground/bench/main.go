@@ -21,7 +21,7 @@ import (
 type options struct {
 	binary, dir, rows, json string
 	rounds                  int
-	size                    int64
+	size, moved             int64
 	strict                  bool
 }
 
@@ -29,10 +29,11 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/hypha-node", "the command to measure")
 	flag.StringVar(&o.dir, "dir", "", "where to work; on the file system to be measured (default: a temporary directory)")
-	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,small,peer,ready", "rows to measure")
+	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,small,peer,ready,socket,message,burst,broadcast,flat", "rows to measure")
 	flag.StringVar(&o.json, "json", "", "also write all samples to this file")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each row")
 	flag.Int64Var(&o.size, "size", 1<<30, "bytes of the big file")
+	flag.Int64Var(&o.moved, "moved", 10<<30, "bytes that row flat moves in a round")
 	flag.BoolVar(&o.strict, "strict", false, "exit code 1 when a goal is missed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -60,7 +61,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := os.Mkdir(web, 0o700); err != nil {
 		return err
 	}
-	b := &bench{binary: binary, dir: dir, size: o.size, file: filepath.Join(web, "big.bin")}
+	b := &bench{binary: binary, dir: dir, size: o.size, moved: o.moved, file: filepath.Join(web, "big.bin")}
 	rep := report{When: time.Now().UTC().Truncate(time.Second), System: system(), Size: o.size, Rounds: o.rounds}
 	if b.kubo, err = rig.FindKubo(); err != nil {
 		rep.Missing = append(rep.Missing, "Kubo: "+err.Error())
@@ -140,6 +141,16 @@ func (b *bench) row(ctx context.Context, name string, rounds int, web string) (o
 		r, stop, err = b.peerRow(ctx)
 	case "ready":
 		r, err = b.readyRow(ctx)
+	case "socket":
+		r = b.socketRow()
+	case "message":
+		r = b.messageRow()
+	case "burst":
+		r = b.burstRow()
+	case "broadcast":
+		r = b.broadcastRow()
+	case "flat":
+		r = b.flatRow()
 	default:
 		err = fmt.Errorf("there is no row %q", name)
 	}

@@ -168,6 +168,16 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
+// quantile returns the value that a part q of the list, which it reorders, does
+// not exceed; 0 for an empty list.
+func quantile(v []float64, q float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	slices.Sort(v)
+	return v[min(len(v)-1, int(q*float64(len(v))))]
+}
+
 // working measures what a function takes in wall time, and in CPU time of the
 // processes with those ids, which go on afterwards.
 func working(f func() error, pids ...int) (s sample, err error) {

@@ -334,5 +334,5 @@ func TestS04OwnNode(t *testing.T) {
 	server.empty(t)
 	alone := newJob(t, shared.nodes[0])
 	alone.write(t, "f", []byte("x"))
-	refusedBy(t, alone, shared.ids[0], "not_in_job")
+	refusedBy(t, alone, shared.ids[0])
 }
