@@ -198,6 +198,23 @@ func (b *bench) jobRow(name, title string, n int, run func(ctx context.Context, 
 	}}}
 }
 
+// exchangeRow returns one of the rows about jobs that exchange files.
+func (b *bench) exchangeRow(name string) (row, error) {
+	switch name {
+	case "socket":
+		return b.socketRow(), nil
+	case "message":
+		return b.messageRow(), nil
+	case "burst":
+		return b.burstRow(), nil
+	case "broadcast":
+		return b.broadcastRow(), nil
+	case "flat":
+		return b.flatRow(), nil
+	}
+	return row{}, fmt.Errorf("there is no row %q", name)
+}
+
 // socketRow: a trivial request on the socket, and connections under load.
 func (b *bench) socketRow() row {
 	const requests, callers, each = 2000, 200, 20

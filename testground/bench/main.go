@@ -141,18 +141,8 @@ func (b *bench) row(ctx context.Context, name string, rounds int, web string) (o
 		r, stop, err = b.peerRow(ctx)
 	case "ready":
 		r, err = b.readyRow(ctx)
-	case "socket":
-		r = b.socketRow()
-	case "message":
-		r = b.messageRow()
-	case "burst":
-		r = b.burstRow()
-	case "broadcast":
-		r = b.broadcastRow()
-	case "flat":
-		r = b.flatRow()
 	default:
-		err = fmt.Errorf("there is no row %q", name)
+		r, err = b.exchangeRow(name)
 	}
 	if stop != nil {
 		stops = append(stops, stop)
