@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hypha-node/hypha-node/jobs/isolate"
 )
 
 func TestMain(m *testing.M) {
@@ -58,9 +61,21 @@ func TestScripts(t *testing.T) {
 			"code": cmdCode, "capture": cmdCapture, "daemon": cmdDaemon, "origin": cmdOrigin, "hub": cmdHub,
 			"post": cmdPost, "random": cmdRandom, "text": cmdText, "same": cmdSame, "mode": cmdMode, "signal": cmdSignal,
 		},
+		Condition:           haveMode,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// haveMode tells whether this machine has a mode of isolation: the conditions
+// [landlock], [namespace] and [require].
+func haveMode(name string) (bool, error) {
+	mode, err := isolate.ParseMode(name)
+	if err != nil {
+		return false, err
+	}
+	_, _, err = isolate.Choose(context.Background(), mode, "")
+	return err == nil, nil
 }
 
 // need ends a script that uses a command wrongly.

@@ -216,11 +216,18 @@ func interpreter(file string, info os.FileInfo) string {
 	}
 	defer f.Close()                                                       // it was only read
 	line, err := bufio.NewReader(io.LimitReader(f, 256)).ReadString('\n') // as much as the kernel looks at
-	if err != nil && !errors.Is(err, io.EOF) || !strings.HasPrefix(line, "#!") {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return ""
 	}
-	fields := strings.Fields(line[2:])
-	if len(fields) == 0 || !filepath.IsAbs(fields[0]) {
+	return shebang(line)
+}
+
+// shebang returns the absolute path of the interpreter that the first line of a
+// script names, "" if it names none.
+func shebang(line string) string {
+	rest, ok := strings.CutPrefix(line, "#!")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) == 0 || !filepath.IsAbs(fields[0]) || strings.ContainsRune(fields[0], 0) {
 		return ""
 	}
 	return filepath.Clean(fields[0])
