@@ -192,15 +192,19 @@ func (s *Supervisor) Hold(ctx context.Context, id string, ready func(Job) error)
 	if err == nil {
 		err = ready(job)
 	}
+	over := false
 	if err == nil {
 		select {
 		case <-ctx.Done():
 		case <-l.done:
-			return nil
+			over = true
 		}
 	}
 	if s.ending() {
 		return ErrClosed // who holds it comes back when the node does
+	}
+	if over {
+		return nil
 	}
 	change(-1)
 	return err

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -37,6 +38,7 @@ func TestMain(m *testing.M) {
 //	post SOCKET PATH FILE       posts a file to a Unix socket and prints the answer; fails unless it is 200
 //	text FILE TEXT              makes a file without a newline at its end
 //	random FILE BYTES SEED      makes a file
+//	await FILE REGEXP           waits until a file that somebody writes matches
 //	same A B                    equal content
 //	mode MODE PATH…             permissions, octal
 //	signal NAME REGEXP PROGRAM… runs a program, sends it the signal when its output matches, prints the output
@@ -59,7 +61,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": cmdCode, "capture": cmdCapture, "daemon": cmdDaemon, "origin": cmdOrigin, "hub": cmdHub,
-			"post": cmdPost, "random": cmdRandom, "text": cmdText, "same": cmdSame, "mode": cmdMode, "signal": cmdSignal,
+			"post": cmdPost, "random": cmdRandom, "text": cmdText, "same": cmdSame, "mode": cmdMode, "signal": cmdSignal, "await": cmdAwait,
 		},
 		Condition:           haveMode,
 		RequireExplicitExec: true,
@@ -111,6 +113,27 @@ func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("standard output does not match %s", re)
 	}
 	ts.Setenv(args[0], m[len(m)-1])
+}
+
+func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, len(args) == 2, "await FILE REGEXP")
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	late := time.NewTimer(safetyNet)
+	defer late.Stop()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && re.Match(text) {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-late.C:
+			ts.Fatalf("%s does not match %s: %v\n%s", args[0], re, err, text)
+		}
+	}
 }
 
 func cmdRandom(ts *testscript.TestScript, neg bool, args []string) {
