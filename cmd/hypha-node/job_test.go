@@ -203,3 +203,28 @@ func TestJobEnviron(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// The spec of docs/cli.md is one.
+func TestDocumentedSpec(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "cli.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "\n```toml\n")
+	text, _, found := strings.Cut(rest, "\n```\n")
+	if !found {
+		t.Fatal("no spec in docs/cli.md")
+	}
+	text = strings.NewReplacer("bafy…", "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e", "12D3KooW…", "12D3KooWELvVG8gj5bSJMwS8sXgrpCwmSFH5pDY8dbhMrRr2ae7g").Replace(text)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("hush"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := parseSpec([]byte(text), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.ID != "train-1" || s.Secret != "hush" || len(s.Inputs) != 2 || s.Command.Executor != "train" || time.Duration(s.Command.Timeout) != 12*time.Hour {
+		t.Errorf("%+v %+v", s, s.Command)
+	}
+}

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/vbauerster/mpb/v8/cwriter"
-
 	"github.com/hypha-node/hypha-node/api/control"
 	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/jobs"
@@ -123,11 +121,7 @@ func (a *app) stageAndRun(ctx context.Context, cl *control.Client, j jobs.Job, c
 	if err := each(a, cl.JobStage(ctx, j.ID), func(jobs.Job) error { return nil }); err != nil {
 		return jobs.Exit{}, err
 	}
-	stdin := a.stdin
-	if cwriter.IsTerminal(int(stdin.Fd())) {
-		stdin = nil // the command's process group is not the terminal's: its first read would stop it for ever
-	}
-	c.Stdin, c.Stdout, c.Stderr = stdin, a.stdout, a.stderr
+	c.Stdin, c.Stdout, c.Stderr = commandInput(a.stdin), a.stdout, a.stderr
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("timed out after %v", limit))
