@@ -20,6 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	launch() // a probe or a job's command is this program under no name that testscript knows
 	testscript.Main(m, map[string]func(){"hypha-node": main})
 }
 
