@@ -19,7 +19,7 @@ worker connect "$(server id --json | sed 's/.*"addresses":\["\([^"]*\)".*/\1/')"
 SERVER=$(server id --json | sed 's/.*"peer_id":"\([^"]*\)".*/\1/')
 WORKER=$(worker id --json | sed 's/.*"peer_id":"\([^"]*\)".*/\1/')
 
-# A model, by its content; hf://, https:// and s3:// references work as well.
+# A model, by its content; hf:// and https:// references work as well.
 python3 examples/tensors.py new "$dir/model.safetensors" 100000
 MODEL=ipfs://$(server add -q "$dir/model.safetensors")
 
