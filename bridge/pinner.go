@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/ipfs/go-cid"
@@ -11,12 +12,42 @@ import (
 	"github.com/hypha-node/hypha-node/blockstore"
 )
 
-// PinName returns the name of the pins that keep in the store what a job fetched
-// or published.
+// PinName returns the name of the pins that keep in the store what a job fetched,
+// or published for everybody. They and those whose names go on with "/" go with
+// the job.
 func PinName(id string) string { return "job:" + id }
 
 // InboxPinName returns the name of the pins that keep what peers sent to a job.
 func InboxPinName(id string) string { return PinName(id) + "/inbox" }
+
+// OutputPin returns the name of the pins that keep a job's results; they outlive
+// the job.
+func OutputPin(id string, announced bool) string {
+	if announced {
+		return "published:" + id
+	}
+	return quietPin + id
+}
+
+// quietPin begins the names of pins of results that the network is not told of.
+const quietPin = "output:"
+
+// Unannounced tells whether pins of a name keep what the network is not told of:
+// what jobs received, and results that nobody asked to announce.
+func Unannounced(name string) bool {
+	return strings.HasPrefix(name, quietPin) || strings.HasPrefix(name, PinName("")) && strings.Contains(name, "/")
+}
+
+// putPin returns the name of the pin of a result.
+func putPin(id string, r PutRequest) string {
+	switch {
+	case r.Pin:
+		return OutputPin(id, r.Announce)
+	case r.Announce:
+		return PinName(id)
+	}
+	return PinName(id) + "/put"
+}
 
 // pinner keeps roots pinned for as long as items need them; several may need one.
 type pinner struct {

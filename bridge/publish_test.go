@@ -67,8 +67,21 @@ func TestPut(t *testing.T) {
 	if err != nil || tree.Size != want.Size+1 || tree.Checksum != "" {
 		t.Fatalf("%+v, %v", tree, err)
 	}
-	pins := p.pins()
-	if len(pins) != 2 || !pins[" "+got.CID] || !pins["job:train "+tree.CID] {
+	for _, keep := range []bool{true, false} { // nobody asked to announce these
+		if _, err := p.job.Put(t.Context(), bridge.PutRequest{Path: "out/sub", Pin: keep}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(announced) != 2 {
+		t.Errorf("announced %v", announced)
+	}
+	sub := hiddenRoot(t, p)
+	for name, root := range map[string]string{"published:train": got.CID, "job:train": tree.CID, "output:train": sub, "job:train/put": sub} {
+		if !p.pins()[name+" "+root] || bridge.Unannounced(name) != (root == sub) {
+			t.Errorf("%s: unannounced %t, pins %v", name, bridge.Unannounced(name), p.pins())
+		}
+	}
+	if pins := p.pins(); len(pins) != 4 {
 		t.Errorf("pins %v", pins)
 	}
 	names := map[string]bool{}
@@ -83,9 +96,23 @@ func TestPut(t *testing.T) {
 			t.Errorf("no %s in %v", n, names)
 		}
 	}
-	if s := p.job.Stats(); s.Put != 2 {
+	if s := p.job.Stats(); s.Put != 4 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// hiddenRoot returns the root of the directory out/sub.
+func hiddenRoot(t *testing.T, p *party) string {
+	t.Helper()
+	dir, err := os.OpenRoot(p.conf.WorkDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := dag.ImportTree(t.Context(), nil, dir, "out/sub", dag.TreeOptions{Hidden: true, ImportOptions: dag.ImportOptions{HashOnly: true}})
+	if err := errors.Join(err, dir.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return e.Cid.String()
 }
 
 func TestPutRefusals(t *testing.T) {

@@ -39,10 +39,7 @@ func (j *Job) Put(ctx context.Context, r PutRequest) (Published, error) {
 	if err != nil {
 		return Published{}, cause(ctx, fmt.Errorf("put %q: %w", r.Path, err))
 	}
-	pin := blockstore.Pin{Root: root, Name: PinName(j.info.ID), Created: j.now()}
-	if r.Pin {
-		pin.Name = ""
-	}
+	pin := blockstore.Pin{Root: root, Name: putPin(j.info.ID, r), Created: j.now()}
 	if err := j.store.Pin(ctx, pin); err != nil {
 		return Published{}, cause(ctx, fmt.Errorf("put %q: %w", r.Path, err))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	ipld "github.com/ipfs/go-ipld-format"
@@ -157,7 +158,7 @@ func (s *Supervisor) forgetInbox(ctx context.Context, id string) error {
 	return bridge.Forget(ctx, s.conf.Inbox, id)
 }
 
-// unpin drops all pins of a name. They are collected first: an enumeration need
+// unpin drops all pins of a name, and those below it. They are collected first: an enumeration need
 // not bear changes.
 func (s *Supervisor) unpin(ctx context.Context, name string) error {
 	var mine []blockstore.Pin
@@ -165,7 +166,7 @@ func (s *Supervisor) unpin(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		if p.Name == name || p.Name == name+"/inbox" { // bridge.InboxPinName
+		if p.Name == name || strings.HasPrefix(p.Name, name+"/") {
 			mine = append(mine, p)
 		}
 	}

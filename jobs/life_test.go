@@ -19,6 +19,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/bridge/bridgetest"
 )
 
@@ -363,7 +364,7 @@ func TestOutputs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Name == OutputPin(job.ID, true) {
+		if p.Name == bridge.OutputPin(job.ID, true) {
 			kept++
 		}
 	}

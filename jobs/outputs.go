@@ -29,28 +29,6 @@ const (
 	maxOutputNames = 64 << 10 // bytes of their paths together
 )
 
-// What the names of the pins begin with that keep jobs' outputs.
-const (
-	quietPin     = "output:"    // nobody is told of it
-	announcedPin = "published:" // the network is
-)
-
-// OutputPin returns the name of the pins that keep a job's outputs. They outlive
-// the job.
-func OutputPin(id string, announced bool) string {
-	if announced {
-		return announcedPin + id
-	}
-	return quietPin + id
-}
-
-// Unannounced tells whether pins of a name keep what the network is not told of:
-// what jobs received, and outputs that are not to be announced.
-func Unannounced(name string) bool {
-	inbox := strings.HasPrefix(name, bridge.PinName("")) && strings.HasSuffix(name, bridge.InboxPinName("")[len(bridge.PinName("")):])
-	return inbox || strings.HasPrefix(name, quietPin)
-}
-
 // publish stores and pins what the job's patterns match. A pattern that matches
 // nothing is an error, after the others have been stored.
 func (s *Supervisor) publish(ctx context.Context, id string, rec *record) error {
@@ -94,7 +72,7 @@ func (s *Supervisor) store(ctx context.Context, root *os.Root, id, name string, 
 		return Output{}, err
 	}
 	out.CID = c.String()
-	if err := s.conf.Store.Pin(ctx, blockstore.Pin{Root: c, Name: OutputPin(id, announce)}); err != nil {
+	if err := s.conf.Store.Pin(ctx, blockstore.Pin{Root: c, Name: bridge.OutputPin(id, announce)}); err != nil {
 		return Output{}, err
 	}
 	if announce && s.conf.Announce != nil {

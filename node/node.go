@@ -19,6 +19,7 @@ import (
 	"github.com/hypha-node/hypha-node/api/control"
 	"github.com/hypha-node/hypha-node/bitswap"
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/hf"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
@@ -170,7 +171,7 @@ func (n *Node) peerID() (string, error) {
 func (n *Node) roots(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
 		for p, err := range n.store.Pins(ctx) {
-			private := jobs.Unannounced(p.Name)
+			private := bridge.Unannounced(p.Name)
 			if err == nil && !private {
 				private, err = ingest.Private(ctx, n.store, p.Root)
 			}
