@@ -74,7 +74,11 @@ func (g *collector) thin(ctx context.Context, id uint64, newest bool) error {
 	if err := g.d.bury(id, p.dead); err != nil && !errors.Is(noSpace(err), ErrNoSpace) {
 		return err
 	}
-	return g.punch(id, p.dead)
+	holes := slices.Clone(p.dead)
+	for i := range holes {
+		holes[i].from += packHeader // the head stays, also where the end of its page cuts it
+	}
+	return g.punch(id, holes)
 }
 
 // surveyed is what is alive in a pack.
