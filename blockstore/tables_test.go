@@ -65,6 +65,8 @@ func TestCheckTable(t *testing.T) {
 func FuzzCheckTable(f *testing.F) {
 	f.Add(table(f))
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0})
+	// A checksum of a kind that there is none of.
+	f.Add([]byte("\x00\x00pppp\x01\xe3\xf1\xe3\xe3\x00\x00\x7f\x93G#\x8f\x9f\xff;;;\x85;;\x00;\xf8\x00\x00\x00\x00\x06P4\b\xdb\xff\x00\x00\x00\x00\x06"))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_ = checkTable(bytes.NewReader(b), int64(len(b)))
 	})

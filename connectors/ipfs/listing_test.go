@@ -70,6 +70,7 @@ func TestClaimBeyondABlockIsNotBelieved(t *testing.T) {
 
 func FuzzNamedLinks(f *testing.F) {
 	f.Add(directory(f))
+	f.Add([]byte("\x12*\n$\x01U\x12 \x17\xd7/\xdf\x18hFJ\xdeO\x11\xf7\x94\xec\xd7;e]\xb1\xe8\xee\xd3\"\xd2\xf6kܺ[\xcf\xda\xd5\x12\x00\x18\t\x12+\n$\x01U\x12\x16\xedp\x02\xb49鬄_\"5}\x82+\xac\x14Ds\x0f\xbd\xb6\x01m>\xc9C\"\x97\xb9\xec\x9fs\x12\x01a\x18\a\x12.\n\"\x12 Y\x94\x849\x06_)a\x9e\xf4\x12\x80\xdc\xdc\xdc\xdc\xdc\xdcm\x99Ŗke\xe0\x11\x129\xf0\x98\xbb\xef\x12\x01b\x18\x80\x80\x80\x80\x80 "))
 	f.Add([]byte{fieldLinks<<3 | 2, 4, fieldHash<<3 | 2, 2, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, l := range namedLinks(data) {
@@ -87,7 +88,9 @@ func FuzzNamedLinks(f *testing.F) {
 				named++
 			}
 		}
-		if got := len(namedLinks(data)); got != named {
+		// boxo also takes a CID with bytes behind it, which it does not write.
+		canonical, err := n.EncodeProtobuf(true)
+		if got := len(namedLinks(data)); got > named || got < named && err == nil && bytes.Equal(canonical, data) {
 			t.Errorf("%d named links, boxo reads %d", got, named)
 		}
 	})
