@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/hypha-node/hypha-node/testground/rig"
@@ -42,6 +43,7 @@ type goal struct {
 
 // row is one line of work.
 type row struct {
+	touch       int64 // bytes of memory that are used before each run; 0: none
 	name, title string
 	subject     contender
 	rivals      []contender
@@ -81,7 +83,7 @@ func measure(ctx context.Context, r row, rounds int, scratch string) (outcome, e
 	}
 	for round := range rounds {
 		for _, i := range rand.Perm(len(all)) {
-			s, err := once(ctx, all[i], filepath.Join(scratch, fmt.Sprintf("%s-%d-%d", r.name, round, i)))
+			s, err := once(ctx, all[i], r.touch, filepath.Join(scratch, fmt.Sprintf("%s-%d-%d", r.name, round, i)))
 			if err != nil {
 				return out, fmt.Errorf("%s, %s: %w", r.name, all[i].name, err)
 			}
@@ -99,8 +101,8 @@ func measure(ctx context.Context, r row, rounds int, scratch string) (outcome, e
 	return out, nil
 }
 
-// once prepares, flushes, runs and cleans up.
-func once(ctx context.Context, c contender, dir string) (s sample, err error) {
+// once prepares, flushes, touches memory, runs and cleans up.
+func once(ctx context.Context, c contender, touch int64, dir string) (s sample, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return s, err
 	}
@@ -115,7 +117,27 @@ func once(ctx context.Context, c contender, dir string) (s sample, err error) {
 	if _, err := (rig.Program{Path: "sync", Args: []string{"-f", dir}}).Run(ctx); err != nil {
 		return s, err
 	}
+	if err := touchMemory(touch); err != nil {
+		return s, err
+	}
 	return run(ctx)
+}
+
+// touchMemory uses n bytes of memory and gives them back. A virtual machine may
+// have returned free memory to its host, and whoever is first to use it again
+// pays for that: up to 3 s a GiB were seen, on one run and not on the next.
+func touchMemory(n int64) error {
+	if n <= 0 {
+		return nil
+	}
+	m, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		return fmt.Errorf("touch memory: %w", err)
+	}
+	for i := 0; i < len(m); i += 4 << 10 {
+		m[i] = 1
+	}
+	return syscall.Munmap(m)
 }
 
 // checks holds the samples to the row's goals.
