@@ -43,12 +43,12 @@ type goal struct {
 
 // row is one line of work.
 type row struct {
-	touch       int64 // bytes of memory that are used before each run; 0: none
 	name, title string
 	subject     contender
 	rivals      []contender
 	goals       []goal
 	anon        int64 // RssAnon at most, bytes; 0 for no goal
+	touch       int64 // bytes of memory that are used before each run; 0: none
 	// after is asked once at the end for what else the row has to hold.
 	after func(ctx context.Context) ([]check, error)
 }
