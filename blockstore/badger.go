@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -38,7 +39,9 @@ const (
 // mode, with timestamps of its own: a read then never waits for a write that is
 // being synced.
 type badgerIndex struct {
+	mu   sync.RWMutex // wake holds it while it changes db, reads share it
 	db   *badger.DB
+	gone error // why there is no database, nil if there is one
 	dir  string
 	last atomic.Uint64 // timestamp of the last finished write
 	seen int64         // modification time of dir when its modes were last put right
@@ -48,7 +51,7 @@ type badgerIndex struct {
 // badgerConfig says how an index is opened.
 type badgerConfig struct {
 	mark    string   // file to make when the index turns out to be damaged, "" for none
-	low     bool     // the disk is nearly full: no compactions
+	low     bool     // the disk is nearly full: no compactions until wake
 	ballast *ballast // nil for none
 	log     *slog.Logger
 }
@@ -125,6 +128,11 @@ func tryBadger(dir string, c badgerConfig) (db *badger.DB, err error) {
 func (x *badgerIndex) get(key []byte, fn func([]byte) error) (err error) {
 	defer x.note(&err)
 	defer guard(&err)
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.gone != nil {
+		return x.gone
+	}
 	txn := x.db.NewTransactionAt(x.last.Load(), false)
 	defer txn.Discard()
 	item, err := txn.Get(key)
@@ -153,6 +161,9 @@ func (x *badgerIndex) write(ops []indexOp) (err error) {
 	defer guard(&err)
 	if len(ops) == 0 {
 		return nil
+	}
+	if x.wake(); x.gone != nil {
+		return x.gone
 	}
 	at := x.last.Load()
 	done := make(chan error, 64)
@@ -198,6 +209,31 @@ func (x *badgerIndex) write(ops []indexOp) (err error) {
 	return x.private()
 }
 
+// wake opens a database that was opened on a nearly full disk once more when
+// there is room again: without compactions, writes would stop for good after 15
+// memtables. While reads run it leaves that to a later write.
+func (x *badgerIndex) wake() {
+	if !x.low {
+		return
+	}
+	room, err := diskspace.Of(x.dir)
+	if err != nil || room.Free < leastReserve || !x.mu.TryLock() {
+		return
+	}
+	defer x.mu.Unlock()
+	c := x.badgerConfig
+	c.low = false
+	err = x.db.Close()
+	if err == nil {
+		x.db, err = tryBadger(x.dir, c)
+	}
+	if err != nil {
+		x.gone = fmt.Errorf("open index again: %w", err)
+		return
+	}
+	x.badgerConfig = c
+}
+
 func apply(txn *badger.Txn, op indexOp) error {
 	if op.value == nil {
 		return txn.Delete(op.key)
@@ -208,6 +244,11 @@ func apply(txn *badger.Txn, op indexOp) error {
 func (x *badgerIndex) scan(prefix, from []byte, fn func(key, value []byte) bool) (err error) {
 	defer x.note(&err)
 	defer guard(&err)
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.gone != nil {
+		return x.gone
+	}
 	txn := x.db.NewTransactionAt(x.last.Load(), false)
 	defer txn.Discard()
 	o := badger.DefaultIteratorOptions
@@ -243,7 +284,9 @@ func (x *badgerIndex) close() (err error) {
 			return err
 		}
 	}
-	err = x.db.Close()
+	if x.gone == nil {
+		err = x.db.Close()
+	}
 	if room, serr := diskspace.Of(x.dir); serr == nil {
 		x.ballast.restore(room.Free)
 	}
