@@ -44,24 +44,25 @@ func withBinary(t *testing.T, scripts map[string]string) string {
 	return "PATH=" + dir + ":" + os.Getenv("PATH")
 }
 
-// trained tells whether every trainer of the output came to its end. Several
-// processes write it: lines may run into each other.
+// trained tells whether every trainer of the output came to its end.
 func trained(t *testing.T, out string, trainers int) {
 	t.Helper()
-	if n := strings.Count(out, "final baf"); n != trainers {
+	if n := strings.Count(out, "\nfinal baf"); n != trainers {
 		t.Errorf("%d of %d trainers ended well:\n%s", n, trainers, out)
 	}
 }
 
-// TestDeploySlurm runs the batch script with an srun that starts the tasks here.
+// TestDeploySlurm runs the batch script with an srun that starts the tasks here,
+// and prints what each wrote in one piece, when all have ended.
 func TestDeploySlurm(t *testing.T) {
 	url := smallModel(t)
 	script, _ := page(t, "slurm.sbatch")
 	const srun = `#!/bin/bash
 while [[ $1 == --* ]]; do shift; done
 tasks=() code=0
-for ((p = 0; p < SLURM_NTASKS; p++)); do SLURM_PROCID=$p "$@" & tasks+=($!); done
+for ((p = 0; p < SLURM_NTASKS; p++)); do SLURM_PROCID=$p "$@" >"$SRUN_OUT/$p" & tasks+=($!); done
 for task in "${tasks[@]}"; do wait "$task" || code=$?; done
+cat "$SRUN_OUT"/*
 exit $code
 `
 	work := shortDir(t)
@@ -72,7 +73,7 @@ exit $code
 	}
 	r, err := rig.Program{
 		Path: "/bin/bash", Args: []string{script}, Dir: work,
-		Env: append(shared.env(), withBinary(t, map[string]string{"srun": srun}), "MODEL="+url, "ROUNDS=2", "SLURM_JOB_ID=7", "SLURM_NTASKS=3",
+		Env: append(shared.env(), withBinary(t, map[string]string{"srun": srun}), "MODEL="+url, "ROUNDS=2", "SLURM_JOB_ID=7", "SLURM_NTASKS=3", "SRUN_OUT="+t.TempDir(),
 			"HYPHA_LOCAL="+work, "HYPHA_LISTEN=/ip4/127.0.0.1/tcp/0", "HYPHA_HTTP_ALLOW=127.0.0.0/8", "PYTHONDONTWRITEBYTECODE=1"),
 	}.Run(rig.Within(t))
 	ok(t, err)
