@@ -90,13 +90,19 @@ type Item struct {
 
 	// Open reads n bytes from offset off, or to the end when n < 0. It may be
 	// called again and concurrently; the caller closes the body. cond, when not
-	// empty, is the Meta of an earlier alias: the origin may answer
-	// ErrNotModified. Nil when Root is set.
+	// empty, is the Meta of an earlier Body. At offset 0 it is that of what the
+	// store has: the origin may answer ErrNotModified. Behind it, it is that of
+	// the content which the bytes before off belong to: ErrChanged if the origin
+	// has another by now, or can't tell and the item names no digest. Nil when
+	// Root is set.
 	Open func(ctx context.Context, off, n int64, cond []byte) (*Body, error)
 }
 
 // ErrNotModified answers a conditional Open: what the alias stands for is current.
 var ErrNotModified = errors.New("not modified")
+
+// ErrChanged answers an Open that goes on with a content which is no longer there.
+var ErrChanged = errors.New("content has changed at its origin")
 
 // Body is an open range of an item's content, with what the origin said when it
 // was opened.
