@@ -48,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"open whole", testOpenWhole},
 		{"open ranges", testOpenRanges},
 		{"open concurrently", testOpenConcurrently},
+		{"go on", testGoOn},
 		{"cancel", testCancel},
 		{"close early", testCloseEarly},
 		{"missing", testMissing},
@@ -263,6 +264,39 @@ func testOpenConcurrently(t *testing.T, f Fixture) {
 	}
 	if err := g.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// testGoOn: a content that has not changed can be gone on with, by what its body
+// said of it; only who can't tell may refuse.
+func testGoOn(t *testing.T, f Fixture) {
+	for it, content := range openable(t, f) {
+		off := len(content) / 2
+		first, err := it.Open(t.Context(), 0, int64(off), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", it.Path, err)
+		}
+		got, err := io.ReadAll(first)
+		if err := errors.Join(err, first.Close()); err != nil {
+			t.Fatalf("%s: %v", it.Path, err)
+		}
+		if off == 0 {
+			continue // there a condition means something else
+		}
+		rest, err := it.Open(t.Context(), int64(off), -1, first.Meta)
+		if errors.Is(err, connectors.ErrChanged) && it.SHA256 == nil && it.GitSHA1 == nil {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", it.Path, err)
+		}
+		more, err := io.ReadAll(rest)
+		if err := errors.Join(err, rest.Close()); err != nil {
+			t.Fatalf("%s: %v", it.Path, err)
+		}
+		if !bytes.Equal(append(got, more...), content) {
+			t.Errorf("%s: %d and %d bytes, not the %d bytes of the content", it.Path, len(got), len(more), len(content))
+		}
 	}
 }
 

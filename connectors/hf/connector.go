@@ -143,8 +143,11 @@ func (q *query) item(e entry) (connectors.Item, error) {
 	if it.Size <= maxPointer {
 		target.Check = q.notPointer(e.Path)
 	}
-	it.Open = func(ctx context.Context, off, n int64, _ []byte) (*connectors.Body, error) {
-		return q.client.Open(ctx, target, off, n, nil)
+	it.Open = func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
+		if off == 0 {
+			cond = nil // a commit does not change: there is nothing to ask
+		}
+		return q.client.Open(ctx, target, off, n, cond)
 	}
 	return it, nil
 }

@@ -69,7 +69,18 @@ type validator struct {
 	ETag     string `json:"etag,omitempty"`     // as sent, weak or strong
 	Modified string `json:"modified,omitempty"` // Last-Modified, as sent
 	Until    int64  `json:"until,omitempty"`    // Unix seconds up to which the origin calls it immutable
-	strong   string // what may be sent as If-Range; "" if nothing
+	Dated    bool   `json:"dated,omitempty"`    // Modified is a strong validator
+}
+
+// strong returns what may be sent as If-Range; "" if nothing.
+func (v validator) strong() string {
+	switch {
+	case strings.HasPrefix(v.ETag, `"`):
+		return v.ETag
+	case v.ETag == "" && v.Dated:
+		return v.Modified
+	}
+	return ""
 }
 
 // validatorOf reads the validators of an answer.
@@ -82,15 +93,11 @@ func validatorOf(h http.Header, now time.Time) validator {
 	if err != nil {
 		v.Modified = ""
 	}
-	switch {
-	case strings.HasPrefix(v.ETag, `"`):
-		v.strong = v.ETag
-	case v.Modified != "" && v.ETag == "":
+	if v.Modified != "" {
 		// A date is a strong validator when the second it names was over as
 		// the answer was made: RFC 9110, section 8.8.2.2.
-		if date, err := http.ParseTime(h.Get("Date")); err == nil && date.Sub(modified) >= time.Second {
-			v.strong = v.Modified
-		}
+		date, err := http.ParseTime(h.Get("Date"))
+		v.Dated = err == nil && date.Sub(modified) >= time.Second
 	}
 	if age, ok := immutableFor(h.Get("Cache-Control")); ok {
 		v.Until = now.Add(age).Unix()
@@ -155,7 +162,7 @@ func parseMeta(b []byte) validator {
 		v.ETag = ""
 	}
 	if _, err := http.ParseTime(v.Modified); err != nil {
-		v.Modified = ""
+		v.Modified, v.Dated = "", false
 	}
 	return v
 }

@@ -14,6 +14,8 @@
 //     If-Range and the strong validator of the first answer, so that two
 //     versions of a file never mix. Without such a validator, and without a
 //     digest that will be checked anyway, it is an error.
+//     A stream that begins behind the first byte may be pinned beforehand, by
+//     what was said of the content that it goes on with.
 //  5. Attempts without a single new byte are counted; so many in a row end it.
 //
 // The package knows nothing of blocks, stores and jobs. It does not check

@@ -143,12 +143,12 @@ func TestBrokenBody(t *testing.T) {
 			},
 		},
 		{
-			name: "changed", ifRange: `"v1"`, says: "changed while it was read",
+			name: "changed", ifRange: `"v1"`, says: "has changed",
 			first: func(w http.ResponseWriter) { breaking(w, `"v1"`, b, at) },
 			then:  func(w http.ResponseWriter, r *http.Request) { serveFrom(w, r, `"v2"`, changed) },
 		},
 		{
-			name: "changed, with the range of the new one", ifRange: `"v1"`, says: "changed while it was read",
+			name: "changed, with the range of the new one", ifRange: `"v1"`, says: "has changed",
 			first: func(w http.ResponseWriter) { breaking(w, `"v1"`, b, at) },
 			then: func(w http.ResponseWriter, r *http.Request) {
 				r.Header.Del("If-Range")
@@ -169,7 +169,7 @@ func TestBrokenBody(t *testing.T) {
 			},
 		},
 		{
-			name: "tag is gone, whole", ifRange: `"v1"`, says: "changed while it was read",
+			name: "tag is gone, whole", ifRange: `"v1"`, says: "has changed",
 			first: func(w http.ResponseWriter) { breaking(w, `"v1"`, b, at) },
 			then:  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(b) },
 		},
@@ -227,7 +227,7 @@ func TestBrokenBody(t *testing.T) {
 			then:  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(b) },
 		},
 		{
-			name: "before the first byte, then changed", ifRange: "-", says: "changed while it was read",
+			name: "before the first byte, then changed", ifRange: "-", says: "has changed",
 			first: func(w http.ResponseWriter) { breaking(w, `W/"v1"`, b, 0) },
 			then:  func(w http.ResponseWriter, r *http.Request) { serveFrom(w, r, `W/"v2"`, changed) },
 		},

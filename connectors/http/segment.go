@@ -73,10 +73,8 @@ func (c *Client) ask(ctx context.Context, s *stream, since validator) (*segment,
 	if ranged {
 		h.Set("Range", s.byteRange())
 	}
-	if s.pinned != nil {
-		if s.pinned.strong != "" {
-			h.Set("If-Range", s.pinned.strong)
-		}
+	if s.pinned != nil && s.pinned.strong() != "" {
+		h.Set("If-Range", s.pinned.strong())
 	}
 	conditional := s.pinned == nil && since.condition(h)
 	resp, err := c.resolve(ctx, Request{URL: s.target.URL, Header: h, Secret: s.target.Secret, Operator: s.target.Operator})
@@ -143,7 +141,7 @@ func (s *stream) accept(resp *http.Response, ranged bool) (*segment, error) {
 		return nil, refusal(s.target.URL, resp, s.target.Explain)
 	}
 	if err == nil && !s.sameVersion(resp) && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
-		err = s.final("the content changed while it was read")
+		err = s.changed()
 	}
 	if err == nil {
 		err = s.checkEncoding(resp)
@@ -175,14 +173,20 @@ func (s *stream) sameVersion(resp *http.Response) bool {
 		return true
 	}
 	now := validatorOf(resp.Header, time.Now())
-	if s.pos == s.start {
+	if s.pos == s.start && !s.goesOn {
 		// Nothing was handed out yet: weak validators will do.
 		return now.ETag == s.pinned.ETag && now.Modified == s.pinned.Modified
 	}
 	if resp.StatusCode == http.StatusPartialContent && now.ETag == "" {
-		return true // If-Range has vouched for it
+		// If-Range has vouched for it, unless the answer says otherwise.
+		return s.pinned.ETag != "" || now.Modified == "" || now.Modified == s.pinned.Modified
 	}
-	return now.strong != "" && now.strong == s.pinned.strong
+	return now.strong() != "" && now.strong() == s.pinned.strong()
+}
+
+// changed returns the error of an origin that has another content by now.
+func (s *stream) changed() error {
+	return fail("open", s.target.URL, fmt.Errorf("%w: %w", finalUpstream{}, connectors.ErrChanged))
 }
 
 // acceptWhole takes a 200. When a range was asked for, the bytes before it are
@@ -236,6 +240,9 @@ func (s *stream) acceptNone(resp *http.Response) (*segment, int64, error) {
 // beyond returns an error when the stream begins after the end of the content.
 func (s *stream) beyond(total int64) error {
 	if total >= 0 && s.pos > total {
+		if s.goesOn {
+			return s.changed() // the content that is gone on with had so many bytes
+		}
 		return s.final("offset %d is beyond the end of the content at %d bytes", s.pos, total)
 	}
 	return nil

@@ -32,21 +32,31 @@ const headSize = 64
 
 // Open opens n bytes of a file from offset off, or all to the end when n < 0.
 // It returns when the first answer is there; the stream resumes by itself
-// (see the package comment) until ctx ends or it is closed. cond is the Meta of
-// an earlier Body: connectors.ErrNotModified says that it is still current.
+// (see the package comment) until ctx ends or it is closed. cond, if not empty,
+// is the Meta of an earlier Body. With offset 0, connectors.ErrNotModified says
+// that it is still current. Behind that, the bytes are those of the very content
+// that cond is of, else it is a connectors.ErrChanged; when a digest will be
+// checked, that is left to the digest.
 func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) (*connectors.Body, error) {
 	if off < 0 {
 		return nil, fail("open", t.URL, fmt.Errorf("%w: negative offset", connectors.ErrInvalid))
 	}
 	since := parseMeta(cond)
-	if since.Until > time.Now().Unix() {
+	if off == 0 && since.Until > time.Now().Unix() {
 		return nil, connectors.ErrNotModified
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	s := &stream{target: t, cancel: cancel, budget: c.budget(), start: off, pos: off, end: -1, total: t.Size}
+	s := &stream{target: t, budget: c.budget(), start: off, pos: off, end: -1, total: t.Size}
 	if n >= 0 {
 		s.end = off + n
 	}
+	if off > 0 {
+		if err := s.goOn(cond); err != nil {
+			return nil, err
+		}
+		since = validator{}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s.cancel = cancel
 	s.done = func() error { return context.Cause(ctx) }
 	s.spend = func(err error) error { return s.budget.spend(ctx, err) }
 	s.ask = func(since validator) (*segment, error) { return c.ask(ctx, s, since) }
@@ -68,6 +78,19 @@ func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) 
 	}, nil
 }
 
+// goOn makes a stream begin with the content that cond is of, if there is one.
+func (s *stream) goOn(cond []byte) error {
+	if len(cond) == 0 || s.target.Digest {
+		return nil
+	}
+	v := parseMeta(cond)
+	if v.strong() == "" {
+		return s.changed() // nobody could tell
+	}
+	s.pinned, s.goesOn = &v, true
+	return nil
+}
+
 // stream is the content from pos on, over as many answers as it takes.
 type stream struct {
 	target Target
@@ -84,6 +107,7 @@ type stream struct {
 	end    int64    // where the stream ends; -1 while unknown
 	total  int64    // bytes of the whole content; -1 while unknown
 	pinned *validator
+	goesOn bool   // bytes of the pinned content were handed out before start
 	head   []byte // bytes before pos that were read ahead
 	failed error  // sticky
 }
@@ -185,7 +209,7 @@ func (s *stream) finish(err error) {
 // resumable tells whether the rest of the content can be asked for without
 // mixing two versions of it.
 func (s *stream) resumable() bool {
-	return s.pinned == nil || s.pinned.strong != "" || s.target.Digest || s.pos == s.start
+	return s.pinned == nil || s.pinned.strong() != "" || s.target.Digest || s.pos == s.start
 }
 
 // next asks for the content from pos on until there is an answer to read.
