@@ -182,7 +182,7 @@ func (v validator) condition(h http.Header) bool {
 
 // digestOf returns the sha256 of the whole content as the origin tells it, nil
 // if it does not: Repr-Digest (RFC 9530), Digest (RFC 3230), S3's checksum
-// when it is one of the whole object, Artifactory's.
+// when it is one of the whole object (a part is answered with the part's), Artifactory's.
 func digestOf(h http.Header) *[sha256.Size]byte {
 	for member := range strings.SplitSeq(h.Get("Repr-Digest"), ",") {
 		key, value, _ := strings.Cut(strings.TrimSpace(member), "=")
@@ -196,7 +196,7 @@ func digestOf(h http.Header) *[sha256.Size]byte {
 			return decodeDigest(base64.StdEncoding.DecodeString, value)
 		}
 	}
-	if sum := h.Get("X-Amz-Checksum-Sha256"); sum != "" {
+	if sum := h.Get("X-Amz-Checksum-Sha256"); sum != "" && h.Get("Content-Range") == "" {
 		return decodeDigest(base64.StdEncoding.DecodeString, sum)
 	}
 	return decodeDigest(hex.DecodeString, h.Get("X-Checksum-Sha256"))

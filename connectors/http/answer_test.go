@@ -72,6 +72,10 @@ func TestDigestOf(t *testing.T) {
 			t.Errorf("%s: %s gives %x", tt.name, tt.value, got)
 		}
 	}
+	part := http.Header{"X-Amz-Checksum-Sha256": {b64}, "Content-Range": {"bytes 0-0/1"}}
+	if digestOf(part) != nil {
+		t.Error("the checksum of a part is taken for that of the content")
+	}
 	if digestOf(http.Header{}) != nil {
 		t.Error("no field gives a digest")
 	}

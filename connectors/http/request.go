@@ -31,7 +31,14 @@ type Request struct {
 	Secret   http.Header // credentials and custom headers: sent to the URL's own origin only
 	Body     []byte      // sent again when a redirect keeps the method
 	Operator bool        // on behalf of the operator: no address is refused
+	Sign     Sign        // nil: not signed
 }
+
+// Sign adds the credential of one request that is about to be sent, made for
+// this very request: every attempt is signed anew. Its error, one of package
+// connectors, refuses the request. A signature is for one address: where a
+// signed request is redirected it does not follow, the redirect is the answer.
+type Sign func(*http.Request) error
 
 // Do sends a request and follows its redirects; it does not retry, and answers
 // of any status are no error. The body gives up when it stalls; the caller
@@ -54,6 +61,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 		resp, err := c.hop(ctx, r, u, secret)
 		if err != nil {
 			return nil, classify(ctx, r.URL, err)
+		}
+		if r.Sign != nil {
+			return resp, nil
 		}
 		next, err := target(u, resp)
 		if next == nil && err == nil {
@@ -88,6 +98,11 @@ func (c *Client) hop(ctx context.Context, r Request, u *url.URL, secret http.Hea
 	if r.Body == nil {
 		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
 		req.Header.Del("Content-Type")
+	}
+	if r.Sign != nil {
+		if err := r.Sign(req); err != nil {
+			return nil, err
+		}
 	}
 	transport := c.own
 	if !r.Operator {
@@ -197,7 +212,7 @@ func classify(ctx context.Context, source string, err error) error {
 		refused := fail("open", source, fmt.Errorf("%w: %w", connectors.ErrForbidden, cause(err)))
 		refused.Hint = "the operator can allow private networks with --http-allow CIDR"
 		return refused
-	case errors.Is(err, connectors.ErrInvalid):
+	case errors.Is(err, connectors.ErrInvalid), errors.Is(err, connectors.ErrUnauthorized):
 		return fail("open", source, err)
 	}
 	return fail("open", source, fmt.Errorf("%w: %w", connectors.ErrUpstream, err))

@@ -73,11 +73,9 @@ func (c *Client) ask(ctx context.Context, s *stream, since validator) (*segment,
 	if ranged {
 		h.Set("Range", s.byteRange())
 	}
-	if s.pinned != nil && s.pinned.strong() != "" {
-		h.Set("If-Range", s.pinned.strong())
-	}
+	s.pin(h)
 	conditional := s.pinned == nil && since.condition(h)
-	resp, err := c.resolve(ctx, Request{URL: s.target.URL, Header: h, Secret: s.target.Secret, Operator: s.target.Operator})
+	resp, err := c.resolve(ctx, Request{URL: s.target.URL, Header: h, Secret: s.target.Secret, Operator: s.target.Operator, Sign: s.target.Sign})
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +89,20 @@ func (c *Client) ask(ctx context.Context, s *stream, since validator) (*segment,
 		return nil, err
 	}
 	return seg, nil
+}
+
+// pin makes a request ask for the version of the content that was begun.
+func (s *stream) pin(h http.Header) {
+	if s.pinned == nil {
+		return
+	}
+	switch strong := s.pinned.strong(); {
+	case strong == "":
+	case !s.target.IfMatch:
+		h.Set("If-Range", strong)
+	case strong == s.pinned.ETag: // a date is no entity tag
+		h.Set("If-Match", strong)
+	}
 }
 
 // resolve sends a request. When the origin redirected to a place that denies
@@ -137,6 +149,11 @@ func (s *stream) accept(resp *http.Response, ranged bool) (*segment, error) {
 		seg, total, err = s.acceptPart(resp, ranged)
 	case http.StatusRequestedRangeNotSatisfiable:
 		seg, total, err = s.acceptNone(resp)
+	case http.StatusPreconditionFailed:
+		if s.pinned != nil && s.target.IfMatch {
+			return nil, s.final("the content changed while it was read")
+		}
+		return nil, refusal(s.target.URL, resp, s.target.Explain)
 	default:
 		return nil, refusal(s.target.URL, resp, s.target.Explain)
 	}

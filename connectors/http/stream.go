@@ -22,6 +22,10 @@ type Target struct {
 	// reader: then a broken body may be resumed even without a validator.
 	Digest  bool
 	Explain Explain // nil: by status
+	Sign    Sign    // nil: requests are not signed
+	// IfMatch says that the origin knows If-Match and no If-Range, as S3: what
+	// lacks of a content is asked for with the entity tag of what is here.
+	IfMatch bool
 	// Check judges the first bytes (at most 64) of a content that is opened
 	// from its beginning; its error refuses the content. Nil: nothing to check.
 	Check func(head []byte) error
