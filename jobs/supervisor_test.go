@@ -272,8 +272,9 @@ func TestRestartWithABrokenJob(t *testing.T) {
 	}
 	sup = s.open(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- sup.Serve(ctx, nil) }()
+	done, ready := make(chan error, 1), make(chan struct{})
+	go func() { done <- sup.Serve(ctx, func() { close(ready) }) }()
+	<-ready
 	good, err := sup.Show(t.Context(), "b-good")
 	if err != nil {
 		t.Fatal(err)
