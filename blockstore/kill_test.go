@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -181,11 +182,14 @@ func killChild(t *testing.T, dir, point string, from int, after time.Duration) i
 	return from
 }
 
+// killSeed chooses the steps and times at which TestKill kills.
+var killSeed = flag.Uint64("kill.seed", 1, "seed of TestKill")
+
 // TestKill kills a process that stores, pins and collects, at random times and at
 // every step of a commit. What it acknowledged is there and right in the next
 // process, nothing is half there, and nothing is left over.
 func TestKill(t *testing.T) {
-	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 7))
+	rng := rand.New(rand.NewPCG(*killSeed, 7))
 	var points []string
 	for _, p := range hookPoints() {
 		points = append(points, fmt.Sprintf("%s:%d", p, 1+rng.IntN(5)))
