@@ -20,7 +20,7 @@ const (
 	TypeCIDs        = "cids"        // roots of DAGs
 	TypePeers       = "peers"       // what peers send
 	TypeScheduler   = "scheduler"   // the next slice of a dataset
-	TypeS3          = "s3"          // one object of a bucket
+	TypeS3          = "s3"          // objects of a bucket
 )
 
 // Types of Hub repositories, as Ref.RepoType holds them.
@@ -35,19 +35,25 @@ const (
 type Ref struct {
 	Type string // one of the Type constants
 
-	Value string // TypeURI: the URL; TypeS3: "s3://bucket/key"
+	Value string // TypeURI: the URL; TypeS3: "s3://[endpoint@]bucket/key"
 
 	Repository   string   // "owner/name" or a bare "name"
 	Revision     string   // branch, tag or commit, not quoted; "" is "main"
 	RepoType     string   // one of the Repo constants
 	Filenames    []string // files (or directories) of the repository, in the order asked for
 	HasFilenames bool     // the reference names files; else Allow and Ignore choose from the listing
-	Allow        []string // patterns of Python's fnmatchcase, on the whole path; none: all
+	Allow        []string // patterns of Python's fnmatchcase, on the whole path; none: all. TypeS3: on what follows the prefix' last slash
 	Ignore       []string // patterns, applied after Allow
 
 	Values []string // TypeCIDs: "cid" or "cid/path" each
 
-	Bucket, Key string // TypeS3
+	Endpoint  string // TypeS3: alias of the node's configuration; "" is "default"
+	Bucket    string // TypeS3
+	Key       string // TypeS3: of one object; "" if HasPrefix
+	Prefix    string // TypeS3: of the keys of all objects that are asked for; "" is the whole bucket
+	HasPrefix bool   // TypeS3: the reference names a prefix, not a key
+	Region    string // TypeS3: of the bucket; "" if not given
+	Version   string // TypeS3: version id of the object; "" is the current one
 
 	Peers    []string // TypePeers: peer ids, not checked; TypeScheduler: the scheduler
 	Strategy string   // TypePeers: "all", "one", "random"; "" if not given
@@ -95,8 +101,10 @@ func (r Ref) SHA256() *[sha256.Size]byte {
 // to be parsed.
 func (r Ref) String() string {
 	switch r.Type {
-	case TypeURI, TypeS3:
+	case TypeURI:
 		return RedactURL(r.Value)
+	case TypeS3:
+		return r.s3String()
 	case TypeHuggingFace:
 		return r.hubString()
 	case TypeCIDs:
@@ -122,6 +130,20 @@ func (r Ref) hubString() string {
 	}
 	if names := slices.Concat(r.Filenames, r.Allow); len(names) > 0 {
 		b.WriteString("/" + shorten(names))
+	}
+	return b.String()
+}
+
+// s3String returns "s3://[endpoint@]bucket/key", or the prefix with a star.
+func (r Ref) s3String() string {
+	var b strings.Builder
+	b.WriteString("s3://")
+	if r.Endpoint != "" {
+		b.WriteString(r.Endpoint + "@")
+	}
+	b.WriteString(r.Bucket + "/" + r.Key + r.Prefix)
+	if r.Prefix != "" && !strings.HasSuffix(r.Prefix, "/") {
+		b.WriteString("*")
 	}
 	return b.String()
 }

@@ -56,6 +56,22 @@ func TestUnmarshal(t *testing.T) {
 		{"peers without a resource", `{"type":"peers","peers":[],"strategy":{"type":"One"},"resource":null}`, Ref{Type: TypePeers, Peers: []string{}, Strategy: "one", Index: -1}},
 		{"scheduler", `{"type":"scheduler","peer":"12D3KooWA","dataset":"mnist"}`, Ref{Type: TypeScheduler, Peers: []string{"12D3KooWA"}, Dataset: "mnist", Index: -1}},
 		{"s3", `{"type":"S3","bucket":"my-bucket","key":"a/b c"}`, Ref{Type: TypeS3, Value: "s3://my-bucket/a/b c", Bucket: "my-bucket", Key: "a/b c", Index: -1}},
+		{
+			"s3, all", `{"type":"s3","endpoint":"lab","bucket":"my-bucket","key":"k","region":"eu-west-1","version_id":"v 1","filename":"f"}`,
+			Ref{
+				Type: TypeS3, Value: "s3://lab@my-bucket/k", Endpoint: "lab", Bucket: "my-bucket", Key: "k",
+				Region: "eu-west-1", Version: "v 1", Filename: "f", Index: -1,
+			},
+		},
+		{
+			"s3 prefix", `{"type":"s3","bucket":"my-bucket","prefix":"a/b","allow_patterns":["*.bin"],"ignore_patterns":"x"}`,
+			Ref{
+				Type: TypeS3, Value: "s3://my-bucket/a/b*", Bucket: "my-bucket", Prefix: "a/b", HasPrefix: true,
+				Allow: []string{"*.bin"}, Ignore: []string{"x"}, Index: -1,
+			},
+		},
+		{"s3 bucket", `{"type":"s3","bucket":"my-bucket","prefix":""}`, Ref{Type: TypeS3, Value: "s3://my-bucket/", Bucket: "my-bucket", HasPrefix: true, Index: -1}},
+		{"s3 as uri", `{"type":"uri","value":"S3://lab@my-bucket/a","filename":"f"}`, Ref{Type: TypeS3, Value: "s3://lab@my-bucket/a", Endpoint: "lab", Bucket: "my-bucket", Key: "a", Filename: "f", Index: -1}},
 		{"s3 uri", `{"type":"s3","value":"s3://my-bucket/a"}`, Ref{Type: TypeS3, Value: "s3://my-bucket/a", Bucket: "my-bucket", Key: "a", Index: -1}},
 	}
 	for _, tt := range tests {
@@ -146,6 +162,19 @@ func TestUnmarshalRefuses(t *testing.T) {
 		{"scheduler without a dataset", `{"type":"scheduler","peer":"p"}`, "dataset"},
 		{"bucket", `{"type":"s3","bucket":"A","key":"k"}`, "bucket"},
 		{"key", `{"type":"s3","bucket":"abc","key":""}`, "key"},
+		{"no key", `{"type":"s3","bucket":"abc"}`, "key"},
+		{"key with dots", `{"type":"s3","bucket":"abc","key":"a/../b"}`, "key"},
+		{"key too long", `{"type":"s3","bucket":"abc","key":"` + strings.Repeat("k", 1025) + `"}`, "key"},
+		{"prefix with dots", `{"type":"s3","bucket":"abc","prefix":"../b"}`, "prefix"},
+		{"prefix and key", `{"type":"s3","bucket":"abc","prefix":"a","key":"k"}`, "prefix"},
+		{"address as endpoint", `{"type":"s3","bucket":"abc","key":"k","endpoint":"http://169.254.169.254"}`, "endpoint"},
+		{"region that is a host", `{"type":"s3","bucket":"abc","key":"k","region":"x.evil.test/"}`, "region"},
+		{"version of a prefix", `{"type":"s3","bucket":"abc","prefix":"k","version_id":"1"}`, "version_id"},
+		{"patterns of a key", `{"type":"s3","bucket":"abc","key":"k","allow_patterns":["a"]}`, "allow_patterns"},
+		{"two patterns", `{"type":"s3","value":"s3://abc/*","allow_patterns":["a"]}`, "allow_patterns"},
+		{"s3 token", `{"type":"s3","bucket":"abc","key":"k","token":"t"}`, "token"},
+		{"checksum of a prefix", `{"type":"uri","value":"s3://abc/a/","checksum":"sha256:` + strings.Repeat("a", 64) + `"}`, "checksum"},
+		{"filename of a prefix", `{"type":"s3","value":"s3://abc/a/","filename":"f"}`, "filename"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -238,7 +267,8 @@ func TestString(t *testing.T) {
 		{Ref{Type: TypeHuggingFace, Repository: "a/b", RepoType: RepoDataset, Revision: "v1", Filenames: []string{"x", "y"}}, "hf://datasets/a/b@v1/x (+1)"},
 		{Ref{Type: TypeHuggingFace, Repository: "a/b", RepoType: RepoSpace, Allow: []string{"*.py"}}, "hf://spaces/a/b/*.py"},
 		{Ref{Type: TypeCIDs, Values: []string{hello}}, "ipfs://" + hello},
-		{Ref{Type: TypeS3, Value: "s3://bucket/key"}, "s3://bucket/key"},
+		{Ref{Type: TypeS3, Bucket: "bucket", Key: "k%y"}, "s3://bucket/k%y"},
+		{Ref{Type: TypeS3, Endpoint: "lab", Bucket: "bucket", Prefix: "a/b", HasPrefix: true}, "s3://lab@bucket/a/b*"},
 		{Ref{Type: TypePeers, Strategy: "all", Peers: []string{"p"}}, "peers:all:p"},
 		{Ref{Type: TypeScheduler, Peers: []string{"p"}, Dataset: "d"}, "scheduler:p/d"},
 		{Ref{}, `reference of type ""`},

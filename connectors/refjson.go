@@ -110,8 +110,7 @@ func (d *decoder) ref() (Ref, error) {
 		ref.Peers = d.list("peer")
 		ref.Dataset = d.text("dataset")
 	case TypeS3:
-		ref.Value = d.text("value", "uri", "url")
-		ref.Bucket, ref.Key = d.text("bucket"), d.text("key")
+		d.s3(&ref)
 	default:
 		return Ref{}, fmt.Errorf("reference of type %q: %w", limit(tag), ErrUnsupported)
 	}
@@ -128,6 +127,16 @@ func (d *decoder) hub(ref *Ref) {
 	ref.RepoType = d.text("repo_type")
 	ref.HasFilenames = d.has("filenames")
 	ref.Filenames = d.list("filenames")
+	ref.Allow = d.list("allow_patterns")
+	ref.Ignore = d.list("ignore_patterns")
+}
+
+// s3 reads the fields of an S3 reference.
+func (d *decoder) s3(ref *Ref) {
+	ref.Value = d.text("value", "uri", "url")
+	ref.Endpoint, ref.Region = d.text("endpoint"), d.text("region")
+	ref.Bucket, ref.Key, ref.Version = d.text("bucket"), d.text("key"), d.text("version_id")
+	ref.Prefix, ref.HasPrefix = d.text("prefix"), d.has("prefix")
 	ref.Allow = d.list("allow_patterns")
 	ref.Ignore = d.list("ignore_patterns")
 }

@@ -14,12 +14,15 @@ const maxURI = 16 << 10
 //	hf://datasets/owner/name…          of a dataset; hf://spaces/…, hf://models/…
 //	http://…, https://…                one file
 //	ipfs://cid[/path]                  a file or directory by content
-//	s3://bucket/key                    an object
+//	s3://[endpoint@]bucket/key         an object; of an endpoint of the node's configuration
+//	s3://[endpoint@]bucket/prefix/     the objects below a prefix; s3://bucket/ all of a bucket
+//	s3://[endpoint@]bucket/a/*.bin     the objects that match
 //
 // A path of hf:// that holds *, ? or [, or that ends in /, is a pattern; other
 // paths name a file or a directory. Percent escapes are decoded; a revision
 // with slashes is written with %2F, but refs/pr/N and refs/convert/X may stand
-// as they are. The error is a *FieldError.
+// as they are. A key of s3:// stands as it is, without escapes; with a star it is
+// a pattern. The error is a *FieldError.
 func ParseURI(s string) (Ref, error) {
 	if len(s) > maxURI {
 		return Ref{}, &FieldError{Field: "value", Problem: "is too long"}

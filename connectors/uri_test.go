@@ -56,6 +56,10 @@ func TestParseURI(t *testing.T) {
 		{"ipfs://" + hello, Ref{Type: TypeCIDs, Values: []string{hello}, Index: -1}},
 		{"ipfs://" + hello + "/", Ref{Type: TypeCIDs, Values: []string{hello}, Index: -1}},
 		{"ipfs://" + hello + "/a%20b/c", Ref{Type: TypeCIDs, Values: []string{hello + "/a b/c"}, Index: -1}},
+		{"s3://lab@my-bucket//a%2F+b#c", Ref{Type: TypeS3, Value: "s3://lab@my-bucket//a%2F+b#c", Endpoint: "lab", Bucket: "my-bucket", Key: "/a%2F+b#c", Index: -1}},
+		{"s3://my-bucket/", Ref{Type: TypeS3, Value: "s3://my-bucket/", Bucket: "my-bucket", HasPrefix: true, Index: -1}},
+		{"s3://my-bucket/a/b/", Ref{Type: TypeS3, Value: "s3://my-bucket/a/b/", Bucket: "my-bucket", Prefix: "a/b/", HasPrefix: true, Index: -1}},
+		{"s3://my-bucket/a/b-*.bin", Ref{Type: TypeS3, Value: "s3://my-bucket/a/b-*", Bucket: "my-bucket", Prefix: "a/b-", HasPrefix: true, Allow: []string{"b-*.bin"}, Index: -1}},
 		{"s3://my-bucket/a/b?c", Ref{Type: TypeS3, Value: "s3://my-bucket/a/b?c", Bucket: "my-bucket", Key: "a/b?c", Index: -1}},
 	}
 	for _, tt := range tests {
@@ -149,7 +153,11 @@ func TestParseURIRefuses(t *testing.T) {
 		{"ipfs://" + hello + "/%zz", "value"},
 		{"s3://", "bucket"},
 		{"s3://bucket", "key"},
-		{"s3://bucket/", "key"},
+		{"s3://bucket/a/./b", "key"},
+		{"s3://bucket/../b/", "prefix"},
+		{"s3://UP@bucket/a", "endpoint"},
+		{"s3://@bucket/a", "endpoint"},
+		{"s3://a@b@bucket/a", "bucket"},
 		{"s3://BUCKET/x", "bucket"},
 		{"s3://bucket/a\x01", "key"},
 	}
@@ -179,7 +187,12 @@ func checkRef(t *testing.T, ref Ref) {
 		if repoProblem(ref.Repository) != "" || revisionProblem(ref.Revision) != "" || ref.RepoType == "" {
 			t.Errorf("accepted %q at %q of type %q", ref.Repository, ref.Revision, ref.RepoType)
 		}
-	case TypeCIDs, TypePeers, TypeScheduler, TypeS3:
+	case TypeS3:
+		if !IsBucket(ref.Bucket) || ref.HasPrefix != (ref.Key == "") || keyProblem(ref.Key) != "" || keyProblem(ref.Prefix) != "" || ref.Token != "" ||
+			ref.Endpoint != "" && !IsAlias(ref.Endpoint) || ref.Region != "" && !IsRegion(ref.Region) {
+			t.Errorf("accepted %+v", ref)
+		}
+	case TypeCIDs, TypePeers, TypeScheduler:
 	default:
 		t.Errorf("accepted the type %q", ref.Type)
 	}
@@ -202,7 +215,7 @@ func checkRef(t *testing.T, ref Ref) {
 func FuzzParseURI(f *testing.F) {
 	for _, seed := range []string{
 		"hf://a/b", "hf://datasets/a/b@v1/x/*.json", "hf://gpt2@refs/pr/1/x", "https://u:p@example.org:8443/a?b#c",
-		"http://[::1]/", "http://0x7f.1/", "ipfs://" + hello + "/a", "s3://bucket/key", "file:///x", "hf://a/b@%2f/%25",
+		"http://[::1]/", "http://0x7f.1/", "ipfs://" + hello + "/a", "s3://bucket/key", "s3://a@bucket/b/*.c", "file:///x", "hf://a/b@%2f/%25",
 	} {
 		f.Add(seed)
 	}
@@ -223,7 +236,7 @@ func FuzzUnmarshal(f *testing.F) {
 		`"hf://a/b"`, `{"type":"HuggingFace","repository":"a/b","filenames":["x"],"token":"hf_secretsecret"}`,
 		`{"type":"uri","value":"https://example.org","headers":{"A":"b"},"checksum":"sha256:` + sum + `"}`,
 		`{"type":"peers","peers":["p"],"strategy":{"type":"All"},"resource":{"dataset":"d","index":0}}`,
-		`{"type":"cids","values":["` + hello + `"]}`, `{"type":"s3","bucket":"abc","key":"k"}`, `{"type":["x"]}`, `null`, `{"type":"peers","resource":{}}`,
+		`{"type":"cids","values":["` + hello + `"]}`, `{"type":"s3","bucket":"abc","key":"k"}`, `{"type":"s3","bucket":"abc","prefix":"","region":"r"}`, `{"type":["x"]}`, `null`, `{"type":"peers","resource":{}}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -57,39 +57,6 @@ func normaliseURI(ref Ref) (Ref, error) {
 	return other, nil
 }
 
-// normaliseS3 fills Bucket and Key from Value, or Value from them.
-func normaliseS3(ref Ref) (Ref, error) {
-	if ref.Value != "" {
-		rest, ok := strings.CutPrefix(ref.Value, "s3://")
-		if !ok {
-			return Ref{}, &FieldError{Field: "value", Problem: "does not begin with s3://"}
-		}
-		ref.Bucket, ref.Key, _ = strings.Cut(rest, "/")
-	}
-	switch {
-	case !isBucket(ref.Bucket):
-		return Ref{}, &FieldError{Field: "bucket", Problem: "is no bucket name"}
-	case ref.Key == "" || len(ref.Key) > 1024 || !printable(ref.Key):
-		// 1024 bytes: the limit of S3 itself.
-		return Ref{}, &FieldError{Field: "key", Problem: "is empty, too long or not printable"}
-	}
-	ref.Value = "s3://" + ref.Bucket + "/" + ref.Key
-	return ref, nil
-}
-
-// isBucket tells whether s is a bucket name by the rules of S3.
-func isBucket(s string) bool {
-	if len(s) < 3 || len(s) > 63 || strings.Contains(s, "..") {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
-			return false
-		}
-	}
-	return isAlnum(s[0]) && isAlnum(s[len(s)-1])
-}
-
 // checkHub checks a Hub reference and normalises its repository type.
 func checkHub(ref *Ref) error {
 	if problem := repoProblem(ref.Repository); problem != "" {
@@ -245,6 +212,9 @@ func checkCommon(ref *Ref) error {
 		return &FieldError{Field: "token", Problem: "is too long or holds a control character"}
 	}
 	if err := checkHeaders(ref.Headers); err != nil {
+		return err
+	}
+	if err := checkS3Common(*ref); err != nil {
 		return err
 	}
 	if ref.Checksum != "" {

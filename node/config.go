@@ -9,6 +9,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/bridge/rest"
 	"github.com/hypha-node/hypha-node/connectors/hf"
+	"github.com/hypha-node/hypha-node/connectors/s3"
 	"github.com/hypha-node/hypha-node/jobs"
 )
 
@@ -25,6 +26,7 @@ type Config struct {
 
 	HTTPAllow []netip.Prefix // private networks that jobs may reach
 	HF        hf.Config      // endpoint and token; its Client is made by Open
+	S3        s3.Config      // endpoints and their credentials; its Client is made by Open
 
 	Reserve    int64  // free bytes that the store leaves on the disk; 0: its default, negative: none
 	RuntimeDir string // short absolute path for sockets that don't fit below Repo; "": nowhere

@@ -26,6 +26,7 @@ import (
 	"github.com/hypha-node/hypha-node/connectors/ingest"
 	"github.com/hypha-node/hypha-node/connectors/ipfs"
 	"github.com/hypha-node/hypha-node/connectors/peers"
+	"github.com/hypha-node/hypha-node/connectors/s3"
 	"github.com/hypha-node/hypha-node/dag"
 	"github.com/hypha-node/hypha-node/jobs"
 )
@@ -75,11 +76,11 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		Allow: c.HTTPAllow, Exempt: endpoints(c.HF.Endpoint), UserAgent: "hypha-node/" + c.Version, Logger: c.Logger,
 	})
 	n.onClose(func() error { client.Close(); return nil })
-	c.HF.Client = client.Client()
+	c.HF.Client, c.S3.Client = client.Client(), client.Client()
 	blocks := ipfs.New(n.store, n.exchange)
 	engine := ingest.New(ingest.Config{
 		Store:      n.store,
-		Connectors: connectors.Set{client, hf.New(c.HF), blocks},
+		Connectors: connectors.Set{client, hf.New(c.HF), s3.New(c.S3), blocks},
 		Blocks:     blocks,
 		OnStored:   n.announce,
 		Logger:     c.Logger,

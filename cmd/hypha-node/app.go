@@ -16,6 +16,7 @@ import (
 	"github.com/hypha-node/hypha-node/api/control"
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors/hf"
+	"github.com/hypha-node/hypha-node/connectors/s3"
 	"github.com/hypha-node/hypha-node/node"
 )
 
@@ -75,9 +76,11 @@ func (a *app) nodeConfig() (node.Config, error) {
 	if hub.Endpoint == "" {
 		hub.Endpoint = s.HFEndpoint
 	}
+	objects := s3.ConfigFromEnv(os.LookupEnv)
+	objects.Endpoints = s.s3
 	return node.Config{
 		Repo: a.cli.Repo, Holder: a.verb, Version: Version, Offline: true,
-		HF: hub, HTTPAllow: s.httpAllow, Reserve: s.reserve, RuntimeDir: runtimeDir(), Logger: a.log,
+		HF: hub, S3: objects, HTTPAllow: s.httpAllow, Reserve: s.reserve, RuntimeDir: runtimeDir(), Logger: a.log,
 		Executors: s.executors, Environ: jobEnviron(os.Environ()), Running: s.MaxRunning, LogSize: s.logSize,
 		Walls: a.walls(s),
 	}, nil

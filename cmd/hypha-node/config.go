@@ -89,6 +89,9 @@ func (a *app) effective() (map[string]any, error) {
 		"max_running": s.MaxRunning, "log_size": s.LogSize, "job_users": s.JobUsers,
 		"isolation": string(s.walls.Default), "isolation_read": list(s.IsolationRead), "isolation_write": list(s.IsolationWrite),
 	}
+	if len(s.S3) > 0 {
+		all["s3"] = s.S3 // its secrets print as none
+	}
 	if len(s.Executors) > 0 {
 		all["executors"] = s.Executors
 	}

@@ -15,7 +15,7 @@ import (
 
 // fetchCmd is `fetch`.
 type fetchCmd struct {
-	Refs    []string `arg:"" name:"ref" help:"hf://owner/name[@rev][/path], https://…, ipfs://CID[/path], or a reference as JSON."`
+	Refs    []string `arg:"" name:"ref" help:"hf://owner/name[@rev][/path], https://…, s3://[ENDPOINT@]bucket/key, ipfs://CID[/path], or a reference as JSON."`
 	Output  string   `short:"o" placeholder:"DIR" help:"Write the files into this directory, too."`
 	Include []string `placeholder:"PATTERN" sep:"none" help:"Only files that match, as in '*.safetensors'."`
 	Exclude []string `placeholder:"PATTERN" sep:"none" help:"No files that match."`

@@ -12,6 +12,8 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/s3"
 	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/jobs"
 )
@@ -35,7 +37,8 @@ type fileConfig struct {
 	IsolationWrite []string `toml:"isolation_write,omitempty" json:"isolation_write,omitempty"`
 	JobUsers       string   `toml:"job_users,omitempty" json:"job_users,omitempty"` // "FIRST-LAST", ids for the commands of a node of root's
 
-	Executors []executorConfig `toml:"executors,omitempty" json:"executors,omitempty"`
+	S3        map[string]s3Config `toml:"s3,omitempty" json:"s3,omitempty"` // by alias
+	Executors []executorConfig    `toml:"executors,omitempty" json:"executors,omitempty"`
 }
 
 // executorConfig is one table [[executors]].
@@ -47,7 +50,20 @@ type executorConfig struct {
 	Args    []string `toml:"args,omitempty" json:"args,omitempty"`
 }
 
-// configKeys returns the keys of the file that take values; executors are
+// s3Config is one table [s3.ALIAS].
+type s3Config struct {
+	Endpoint     string            `toml:"endpoint,omitempty" json:"endpoint,omitempty"` // URL
+	Region       string            `toml:"region,omitempty" json:"region,omitempty"`
+	PathStyle    *bool             `toml:"path_style,omitempty" json:"path_style,omitempty"`
+	AccessKey    string            `toml:"access_key,omitempty" json:"access_key,omitempty"`
+	SecretKey    connectors.Secret `toml:"secret_key,omitempty" json:"secret_key,omitempty"`
+	SessionToken connectors.Secret `toml:"session_token,omitempty" json:"session_token,omitempty"`
+	Credentials  string            `toml:"credentials,omitempty" json:"credentials,omitempty"` // "env", "shared", "none"
+	Profile      string            `toml:"profile,omitempty" json:"profile,omitempty"`         // of the shared files
+	Buckets      []string          `toml:"buckets,omitempty" json:"buckets,omitempty"`         // that jobs may use
+}
+
+// configKeys returns the keys of the file that take values; executors and s3 are
 // tables.
 func configKeys() []string {
 	return []string{
@@ -98,6 +114,7 @@ type settings struct {
 	reserve   int64 // as blockstore has it: 0 default, negative none
 	httpAllow []netip.Prefix
 	logSize   int64 // bytes; 0: default
+	s3        map[string]s3.Endpoint
 	executors []jobs.Executor
 	walls     jobs.Walls
 }
@@ -138,6 +155,9 @@ func (s settings) check() (settings, error) {
 	if err := s.checkIsolation(); err != nil {
 		return s, err
 	}
+	if err := s.checkS3(); err != nil {
+		return s, err
+	}
 	s.executors = nil
 	for _, e := range s.Executors {
 		if e.Runtime != "" && e.Runtime != "process" {
@@ -152,6 +172,25 @@ func (s settings) check() (settings, error) {
 		return s, fmt.Errorf("log_level: %q is none of debug, info, warn, error", s.LogLevel)
 	}
 	return s, nil
+}
+
+// checkS3 makes endpoints of the tables.
+func (s *settings) checkS3() error {
+	s.s3 = map[string]s3.Endpoint{}
+	for alias, t := range s.S3 {
+		if !connectors.IsAlias(alias) {
+			return fmt.Errorf("s3: %q is no alias: it takes lower-case letters, digits, - and _", alias)
+		}
+		e := s3.Endpoint{
+			URL: t.Endpoint, Region: t.Region, PathStyle: t.PathStyle, AccessKey: t.AccessKey, SecretKey: t.SecretKey,
+			SessionToken: t.SessionToken, Credentials: t.Credentials, Profile: t.Profile, Buckets: t.Buckets,
+		}
+		if err := e.Check(); err != nil {
+			return fmt.Errorf("s3.%s.%w", alias, err)
+		}
+		s.s3[alias] = e
+	}
+	return nil
 }
 
 // settings returns the effective settings.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/connectors"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
+	"github.com/hypha-node/hypha-node/internal/fnmatch"
 )
 
 // Bounds of what is believed to be an answer of a hub.
@@ -78,7 +79,7 @@ func (q *query) revision(ctx context.Context) (repoInfo, error) {
 func (q *query) listed(ctx context.Context) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		for e, err := range q.tree(ctx, "") {
-			if err == nil && (e.Type != "file" || !selects(e.Path, q.ref.Allow, q.ref.Ignore)) {
+			if err == nil && (e.Type != "file" || !fnmatch.Select(e.Path, q.ref.Allow, q.ref.Ignore)) {
 				continue
 			}
 			if !yield(e, err) || err != nil {

@@ -151,7 +151,7 @@ func (s *stream) accept(resp *http.Response, ranged bool) (*segment, error) {
 		seg, total, err = s.acceptNone(resp)
 	case http.StatusPreconditionFailed:
 		if s.pinned != nil && s.target.IfMatch {
-			return nil, s.final("the content changed while it was read")
+			return nil, s.changed()
 		}
 		return nil, refusal(s.target.URL, resp, s.target.Explain)
 	default:

@@ -112,10 +112,10 @@ func TestF17Dialects(t *testing.T) {
 	j.holds(t, "artifacts/f.bin", int64(len(content)), digest(content))
 }
 
-// TestF09F10F11Unserved: schedulers' slices, slices of peers and S3 are known
+// TestF09F10Unserved: schedulers' slices and slices of peers are known
 // references that this node does not serve: it says so, at once, with a code of
 // its own, and does not take them for a mistake of the executor.
-func TestF09F10F11Unserved(t *testing.T) {
+func TestF09F10Unserved(t *testing.T) {
 	j := newJob(t, shared.nodes[0])
 	for name, ref := range map[string]map[string]any{
 		"F9, scheduler": {"type": "scheduler", "peer": shared.ids[1], "dataset": "mnist"},
@@ -123,7 +123,6 @@ func TestF09F10F11Unserved(t *testing.T) {
 			"type": "peers", "peers": []string{shared.ids[1]}, "strategy": map[string]any{"type": "All"},
 			"resource": map[string]any{"dataset": "d", "index": 0},
 		},
-		"F11, s3": {"type": "s3", "value": "s3://bucket/key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j.post(t, "/resources/fetch", ref).refused(t, http.StatusBadRequest, "unsupported_reference")

@@ -1,10 +1,10 @@
-package hf
+package fnmatch
 
 import "strings"
 
-// selects tells whether a path is chosen by allow (none: every path) and not
+// Select tells whether a path is chosen by allow (none: every path) and not
 // taken away by ignore.
-func selects(path string, allow, ignore []string) bool {
+func Select(path string, allow, ignore []string) bool {
 	return (len(allow) == 0 || matchAny(allow, path)) && !matchAny(ignore, path)
 }
 

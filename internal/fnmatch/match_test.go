@@ -1,4 +1,4 @@
-package hf
+package fnmatch
 
 import (
 	"bufio"
@@ -32,7 +32,7 @@ func TestMatchAgainstPython(t *testing.T) {
 	}
 }
 
-func TestSelects(t *testing.T) {
+func TestSelect(t *testing.T) {
 	tests := []struct {
 		allow, ignore []string
 		path          string
@@ -50,7 +50,7 @@ func TestSelects(t *testing.T) {
 		{[]string{"*"}, []string{"*"}, "a", false},
 	}
 	for _, tt := range tests {
-		if got := selects(tt.path, tt.allow, tt.ignore); got != tt.want {
+		if got := Select(tt.path, tt.allow, tt.ignore); got != tt.want {
 			t.Errorf("allow %q, ignore %q, %q: %t", tt.allow, tt.ignore, tt.path, got)
 		}
 	}
