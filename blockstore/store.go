@@ -86,7 +86,8 @@ type Files interface {
 // FileWriter takes one whole file into the store. WriteLeaf and PutNode may be
 // called concurrently and in any order; the caller has verified that the bytes
 // hash to c. After Commit or Abort (one of which must be called; Abort after
-// Commit does nothing) the writer is spent.
+// Commit does nothing) the writer is spent. One that is an io.ReaderAt too lets
+// what WriteLeaf has taken be read before that, not verified.
 type FileWriter interface {
 	// WriteLeaf stores data, the block c, at byte offset off of the content.
 	WriteLeaf(off int64, c cid.Cid, data []byte) error

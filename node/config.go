@@ -28,6 +28,9 @@ type Config struct {
 	HF        hf.Config      // endpoint and token; its Client is made by Open
 	S3        s3.Config      // endpoints and their credentials; its Client is made by Open
 
+	// Hub is the "host:port" where Run serves the hub façade over TCP; "": nowhere.
+	Hub string
+
 	Reserve    int64  // free bytes that the store leaves on the disk; 0: its default, negative: none
 	RuntimeDir string // short absolute path for sockets that don't fit below Repo; "": nowhere
 

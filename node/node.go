@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hypha-node/hypha-node/api/control"
+	"github.com/hypha-node/hypha-node/api/hub"
 	"github.com/hypha-node/hypha-node/bitswap"
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/bridge"
@@ -40,6 +41,7 @@ type Node struct {
 	jobs      *jobs.Supervisor
 	transfers *peers.Service // nil: offline
 	control   *control.Server
+	hub       *hub.Server    // nil: no façade
 	closers   []func() error // in the order of opening
 }
 
@@ -77,15 +79,23 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	})
 	n.onClose(func() error { client.Close(); return nil })
 	c.HF.Client, c.S3.Client = client.Client(), client.Client()
+	repositories := hf.New(c.HF)
 	blocks := ipfs.New(n.store, n.exchange)
 	engine := ingest.New(ingest.Config{
 		Store:      n.store,
-		Connectors: connectors.Set{client, hf.New(c.HF), s3.New(c.S3), blocks},
+		Connectors: connectors.Set{client, repositories, s3.New(c.S3), blocks},
 		Blocks:     blocks,
 		OnStored:   n.announce,
 		Logger:     c.Logger,
 	})
 	n.onClose(engine.Close)
+	if c.Hub != "" {
+		n.hub = hub.New(hub.Config{
+			Hub: repositories, Client: c.HF.Client, Engine: engine, Store: n.store, Records: n.store.Records("hub"),
+			Offline: c.HF.Offline, Logger: c.Logger,
+		})
+		n.onClose(n.hub.Close)
+	}
 
 	if err := n.openJobs(ctx, engine); err != nil {
 		return nil, err

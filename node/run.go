@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hypha-node/hypha-node/api/control"
+	"github.com/hypha-node/hypha-node/api/hub"
 	"github.com/hypha-node/hypha-node/bridge/rest"
 )
 
@@ -28,6 +29,12 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 	l, err := n.listen(ctx)
 	if err != nil {
 		return err
+	}
+	var facade net.Listener
+	if n.hub != nil {
+		if facade, err = n.listenHub(ctx); err != nil {
+			return errors.Join(err, l.Close())
+		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	resumed := make(chan struct{})
@@ -45,21 +52,10 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 	rest.Guard(server, n.log, notConfined, refuse)
-	g.Go(func() error {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve %s: %w", l.Addr(), err)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done() // the requests' contexts have ended with it
-		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
-		defer cancel()
-		if server.Shutdown(patience) == nil {
-			return nil
-		}
-		return server.Close()
-	})
+	serve(ctx, g, server, l)
+	if facade != nil {
+		serve(ctx, g, n.hubServer(ctx), facade)
+	}
 	if n.exchange != nil {
 		g.Go(func() error { return n.exchange.Run(ctx) })
 	}
@@ -69,9 +65,32 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 			own := n.exchange.ID()
 			id.PeerID, id.Addresses, id.AgentVersion, id.Online = own.PeerID, own.Addresses, own.AgentVersion, true
 		}
+		if facade != nil {
+			id.Hub = hub.URL(facade.Addr())
+		}
 		ready(id)
 	}
 	return g.Wait()
+}
+
+// serve serves a listener until ctx ends, with which the requests' contexts end,
+// too.
+func serve(ctx context.Context, g *errgroup.Group, server *http.Server, l net.Listener) {
+	g.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve %s: %w", l.Addr(), err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+		defer cancel()
+		if server.Shutdown(patience) == nil {
+			return nil
+		}
+		return server.Close()
+	})
 }
 
 // listen makes the control socket.

@@ -32,8 +32,9 @@ type Identity struct {
 	Addresses    []string `json:"addresses"` // multiaddrs with /p2p/; empty when offline
 	AgentVersion string   `json:"agent_version"`
 	Version      string   `json:"version"`
-	Online       bool     `json:"online"` // whether the node takes part in a network
-	Repo         string   `json:"repo"`   // absolute path of the repository
+	Online       bool     `json:"online"`        // whether the node takes part in a network
+	Repo         string   `json:"repo"`          // absolute path of the repository
+	Hub          string   `json:"hub,omitempty"` // URL of the hub façade, where daemon tells it
 }
 
 // Peer is one element of the answer to "GET /v1/peers".

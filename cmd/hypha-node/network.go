@@ -16,6 +16,7 @@ type daemonCmd struct {
 	Bootstrap []string `placeholder:"MULTIADDR" env:"HYPHA_BOOTSTRAP" help:"Enter the network through this peer; repeatable. Default: nobody."`
 	Peer      []string `placeholder:"MULTIADDR" env:"HYPHA_PEERS" help:"Keep a connection to this peer; repeatable."`
 	HTTPAllow []string `name:"http-allow" placeholder:"CIDR" env:"HYPHA_HTTP_ALLOW" help:"Let jobs fetch from this private network; repeatable."`
+	Hub       string   `placeholder:"ADDR" env:"HYPHA_HUB" help:"Serve the Hugging Face Hub's API here, for HF_ENDPOINT; a port alone is one of loopback. Default: nowhere."`
 	Offline   bool     `help:"Serve commands and jobs, take part in no network."`
 }
 
@@ -30,15 +31,20 @@ func (c *daemonCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	cfg.Offline, cfg.Listen, cfg.Bootstrap, cfg.Peers = c.Offline, s.Listen, s.Bootstrap, s.Peers
+	cfg.Hub = s.hub
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	return a.serve(ctx, n, func(id control.Identity) error {
-		if !id.Online {
-			return a.out.print(id, "daemon ready: offline")
+		facade := ""
+		if id.Hub != "" {
+			facade = ", hub on " + id.Hub
 		}
-		return a.out.print(id, "daemon ready: peer %s, listening on %s", id.PeerID, addresses(id))
+		if !id.Online {
+			return a.out.print(id, "daemon ready: offline%s", facade)
+		}
+		return a.out.print(id, "daemon ready: peer %s, listening on %s%s", id.PeerID, addresses(id), facade)
 	})
 }
 

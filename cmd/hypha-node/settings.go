@@ -12,6 +12,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/hypha-node/hypha-node/api/hub"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/s3"
 	"github.com/hypha-node/hypha-node/internal/humanize"
@@ -26,6 +27,7 @@ type fileConfig struct {
 	Peers      []string `toml:"peers,omitempty" json:"peers,omitempty"`             // multiaddrs with /p2p/
 	HTTPAllow  []string `toml:"http_allow,omitempty" json:"http_allow,omitempty"`   // CIDRs
 	HFEndpoint string   `toml:"hf_endpoint,omitempty" json:"hf_endpoint,omitempty"` // URL
+	Hub        string   `toml:"hub,omitempty" json:"hub,omitempty"`                 // address
 	LogLevel   string   `toml:"log_level,omitempty" json:"log_level,omitempty"`
 	Reserve    string   `toml:"reserve,omitempty" json:"reserve,omitempty"` // size
 
@@ -67,7 +69,7 @@ type s3Config struct {
 // tables.
 func configKeys() []string {
 	return []string{
-		"bootstrap", "hf_endpoint", "http_allow", "isolation", "isolation_read", "isolation_write", "job_users",
+		"bootstrap", "hf_endpoint", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
 		"listen", "log_level", "log_size", "max_running", "peers", "reserve",
 	}
 }
@@ -113,7 +115,8 @@ type settings struct {
 	fileConfig
 	reserve   int64 // as blockstore has it: 0 default, negative none
 	httpAllow []netip.Prefix
-	logSize   int64 // bytes; 0: default
+	hub       string // "host:port", "" for nowhere
+	logSize   int64  // bytes; 0: default
 	s3        map[string]s3.Endpoint
 	executors []jobs.Executor
 	walls     jobs.Walls
@@ -132,6 +135,13 @@ func (s settings) check() (settings, error) {
 			p = netip.PrefixFrom(addr, addr.BitLen())
 		}
 		s.httpAllow = append(s.httpAllow, p.Masked())
+	}
+	if s.Hub != "" {
+		addr, err := hub.Address(s.Hub)
+		if err != nil {
+			return s, fmt.Errorf("hub: %q %w", s.Hub, err)
+		}
+		s.hub = addr
 	}
 	if s.Reserve != "" {
 		n, err := humanize.ParseBytes(s.Reserve)
@@ -209,6 +219,7 @@ func (a *app) settings() (settings, error) {
 	over(&s.LogLevel, a.cli.LogLevel)
 	over(&s.Reserve, a.cli.Reserve)
 	d := a.cli.Daemon
+	over(&s.Hub, d.Hub)
 	overList(&s.Listen, d.Listen)
 	overList(&s.Bootstrap, d.Bootstrap)
 	overList(&s.Peers, d.Peer)

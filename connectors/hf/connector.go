@@ -2,8 +2,6 @@ package hf
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
@@ -92,8 +90,7 @@ func (c *Connector) begin(ctx context.Context, ref connectors.Ref, acc connector
 	}
 	if token != "" {
 		q.secret.Set("Authorization", "Bearer "+token.Reveal())
-		sum := sha256.Sum256([]byte(token.Reveal()))
-		q.scope = hex.EncodeToString(sum[:16])
+		q.scope = Scope(token)
 	}
 	if isCommit(ref.Revision) {
 		q.commit = ref.Revision
@@ -112,28 +109,29 @@ func (c *Connector) begin(ctx context.Context, ref connectors.Ref, acc connector
 
 // item turns an entry of the repository into an item.
 func (q *query) item(e entry) (connectors.Item, error) {
-	if err := safename.Path(e.Path); err != nil {
-		return connectors.Item{}, q.upstream("a file of the repository is refused: %w", err)
-	}
 	if e.Size < 0 {
 		return connectors.Item{}, q.upstream("the size of %s is negative", e.Path)
 	}
+	return q.itemOf(e.file(q.ref, q.commit))
+}
+
+// itemOf turns a file of the repository into an item.
+func (q *query) itemOf(f File) (connectors.Item, error) {
+	if err := safename.Path(f.Path); err != nil {
+		return connectors.Item{}, q.upstream("a file of the repository is refused: %w", err)
+	}
 	it := connectors.Item{
-		Path:     e.Path,
-		Size:     e.Size,
+		Path:     f.Path,
+		Size:     f.Size,
 		Source:   "huggingface",
-		URL:      q.fileURL(e.Path),
-		Key:      "hf:" + q.ref.RepoType + "/" + q.ref.Repository + "@" + q.commit + "/" + e.Path,
+		URL:      q.fileURL(f.Path),
+		SHA256:   f.SHA256,
+		GitSHA1:  f.GitSHA1,
+		Key:      "hf:" + q.ref.RepoType + "/" + q.ref.Repository + "@" + q.commit + "/" + f.Path,
 		Pinned:   true,
 		Revision: q.commit,
+		ETag:     f.ETag,
 		Scope:    q.scope,
-	}
-	if e.LFS != nil { // e.OID names the pointer then; a redacted digest is none
-		if it.SHA256 = parseSHA256(e.LFS.OID); it.SHA256 != nil {
-			it.ETag = e.LFS.OID
-		}
-	} else if it.GitSHA1 = parseSHA1(e.OID); it.GitSHA1 != nil {
-		it.ETag = e.OID
 	}
 	target := httpconn.Target{
 		URL: it.URL, Secret: q.secret, Operator: q.acc.Operator, Size: it.Size,
@@ -141,7 +139,7 @@ func (q *query) item(e entry) (connectors.Item, error) {
 		Explain: q.explain,
 	}
 	if it.Size <= maxPointer {
-		target.Check = q.notPointer(e.Path)
+		target.Check = q.notPointer(f.Path)
 	}
 	it.Open = func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
 		if off == 0 {

@@ -32,6 +32,8 @@ type Request struct {
 	Body     []byte      // sent again when a redirect keeps the method
 	Operator bool        // on behalf of the operator: no address is refused
 	Sign     Sign        // nil: not signed
+	// Stop tells that an answer is wanted although it redirects. Nil: none is.
+	Stop func(*http.Response) bool
 }
 
 // Sign adds the credential of one request that is about to be sent, made for
@@ -66,7 +68,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 			return resp, nil
 		}
 		next, err := target(u, resp)
-		if next == nil && err == nil {
+		if next == nil && err == nil || r.Stop != nil && r.Stop(resp) {
 			return resp, nil
 		}
 		drain(resp)

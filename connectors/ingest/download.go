@@ -201,7 +201,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		return e.aliases(it, body, want, aliases)
 	}
 	var err error
-	got.File, err = dag.Import(ctx, e.cfg.Store, in, o)
+	got.File, err = dag.Import(ctx, partStore{e.cfg.Store, f.part}, in, o)
 	if errors.Is(err, errBody) {
 		err = in.err
 	}

@@ -99,6 +99,8 @@ type Options struct {
 	// Tee also gets the content, at its offsets, in any order and from several
 	// goroutines, when it is downloaded for this call: Fetched.Teed tells.
 	Tee io.WriterAt
+	// View shows the content while it is downloaded; a View serves one call.
+	View *View
 	// Progress is called on the caller's goroutine, now and then.
 	Progress func(Progress)
 	Pin      string // name of the pin; "" is the default pin
@@ -160,6 +162,7 @@ func (e *Engine) Fetch(ctx context.Context, it connectors.Item, o Options) (Fetc
 }
 
 func (e *Engine) fetch(ctx context.Context, it connectors.Item, o Options) (Fetched, error) {
+	defer o.View.end()
 	if err := ctx.Err(); err != nil {
 		return Fetched{}, context.Cause(ctx)
 	}
@@ -175,6 +178,13 @@ func (e *Engine) fetch(ctx context.Context, it connectors.Item, o Options) (Fetc
 	}
 }
 
+// Find returns what the store has of an item, by the identities that can't have
+// changed, without asking anybody. Nothing is pinned: until it has been read, the
+// caller keeps collections of garbage off.
+func (e *Engine) Find(ctx context.Context, it connectors.Item) (Fetched, bool, error) {
+	return e.lookup(ctx, it)
+}
+
 // fly takes part in one flight and pins what it brings.
 func (e *Engine) fly(ctx context.Context, it connectors.Item, o Options) (got Fetched, again bool, err error) {
 	f, w, err := e.join(ctx, it, o)
@@ -182,6 +192,7 @@ func (e *Engine) fly(ctx context.Context, it connectors.Item, o Options) (got Fe
 		return Fetched{}, false, err
 	}
 	defer e.part(f)
+	o.View.attach(f.part)
 	got, err = e.wait(ctx, f, w, o.Progress)
 	switch {
 	case err != nil:

@@ -21,6 +21,7 @@ type flight struct {
 	item   connectors.Item // of the call that began it
 	opts   Options         // likewise
 	tee    *tee            // likewise; nil if it has none
+	part   *part           // its content, for those who look at it while it comes
 	cancel context.CancelCauseFunc
 
 	release func() // lets collections of garbage take what the flight brings
@@ -93,7 +94,7 @@ func (e *Engine) join(ctx context.Context, it connectors.Item, o Options) (*flig
 	w.leads = true
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	f := &flight{
-		key: key, item: it, opts: o, cancel: cancel, done: make(chan struct{}), release: release, users: 1,
+		key: key, item: it, opts: o, part: newPart(), cancel: cancel, done: make(chan struct{}), release: release, users: 1,
 		progress: Progress{Total: it.Size}, watchers: map[*watcher]struct{}{w: {}},
 	}
 	if o.Tee != nil {
@@ -197,6 +198,7 @@ func (f *flight) fellFor(err error, it connectors.Item) bool {
 
 // begin says where the content comes from and how much it is, -1 if unknown.
 func (f *flight) begin(from From, total int64) {
+	f.part.begin()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.progress = Progress{Total: total, From: from}

@@ -100,43 +100,79 @@ func compare(t *testing.T, client rig.Program, w got) {
 
 // TestHubPython lets huggingface_hub use the hub that our tests take for the Hub.
 func TestHubPython(t *testing.T) {
+	python := findPython(t)
+	hub := startHub(t)
+	comparePython(t, python, hub.URL, wantPython(t, hub))
+}
+
+// findPython returns a Python that has huggingface_hub, or skips the test.
+func findPython(t *testing.T) string {
+	t.Helper()
 	python, err := rig.Find("HYPHA_PYTHON", "", "huggingface_hub-2.4.0/bin/python")
 	if err != nil {
 		t.Skipf("no huggingface_hub: %v", err)
 	}
-	hub := startHub(t)
+	return python
+}
+
+// wantPython is what huggingface_hub must get.
+func wantPython(t *testing.T, hub *hubtest.Hub) got {
+	t.Helper()
 	w := want(t, hub)
 	w.Some = map[string]string{}
 	for _, name := range []string{"weights/model.safetensors", "weights/small.bin"} {
 		w.Some[name] = w.All[name]
 	}
 	w.Refused = map[string]any{"entry": "RemoteEntryNotFoundError", "revision": "RevisionNotFoundError", "gated": "GatedRepoError"}
+	return w
+}
+
+// comparePython runs huggingface_hub against an endpoint.
+func comparePython(t *testing.T, python, endpoint string, w got) {
+	t.Helper()
 	compare(t, rig.Program{
-		Path: python, Args: []string{filepath.Join("testdata", "client.py"), t.TempDir()},
-		Env: []string{
-			"HF_ENDPOINT=" + hub.URL, "HF_HOME=" + t.TempDir(), "HF_TOKEN=", "HF_HUB_DISABLE_XET=1",
-			"HF_HUB_DISABLE_TELEMETRY=1", "HF_HUB_DISABLE_PROGRESS_BARS=1", "NO_PROXY=127.0.0.1",
-		},
+		Path: python, Args: []string{filepath.Join("testdata", "client.py"), t.TempDir()}, Env: pythonEnv(t, endpoint),
 	}, w)
+}
+
+// pythonEnv is the environment of huggingface_hub, with a cache of its own.
+func pythonEnv(t *testing.T, endpoint string) []string {
+	t.Helper()
+	return []string{
+		"HF_ENDPOINT=" + endpoint, "HF_HOME=" + t.TempDir(), "HF_TOKEN=", "HF_HUB_DISABLE_XET=1",
+		"HF_HUB_DISABLE_TELEMETRY=1", "HF_HUB_DISABLE_PROGRESS_BARS=1", "NO_PROXY=127.0.0.1",
+	}
 }
 
 // TestHubJavaScript does the same with @huggingface/hub.
 func TestHubJavaScript(t *testing.T) {
+	node, modules := findJavaScript(t)
+	hub := startHub(t)
+	compareJavaScript(t, node, modules, hub.URL, want(t, hub))
+}
+
+// findJavaScript returns a Node.js and modules with @huggingface/hub, or skips
+// the test.
+func findJavaScript(t *testing.T) (node, modules string) {
+	t.Helper()
 	modules, err := rig.Find("HYPHA_NODE_MODULES", "", "huggingface-hub-js-2.17.5/node_modules")
 	if err != nil {
 		t.Skipf("no @huggingface/hub: %v", err)
 	}
-	node, err := exec.LookPath("node")
-	if err != nil {
+	if node, err = exec.LookPath("node"); err != nil {
 		t.Skipf("no node: %v", err)
 	}
-	hub := startHub(t)
-	w := want(t, hub)
+	return node, modules
+}
+
+// compareJavaScript runs @huggingface/hub against an endpoint.
+func compareJavaScript(t *testing.T, node, modules, endpoint string, w got) {
+	t.Helper()
 	delete(w.All, "empty.txt") // the client can't read empty files
 	w.Etag = ""                // it sees the CDN's, which is no digest of the file
 	w.Refused = map[string]any{"revision": float64(404), "gated": float64(401)}
 	compare(t, rig.Program{
-		Path: node, Args: []string{filepath.Join("testdata", "client.cjs"), hub.URL},
+		Path: node, Args: []string{filepath.Join("testdata", "client.cjs"), endpoint},
 		Env: []string{"NODE_PATH=" + modules, "HF_TOKEN=", "NO_PROXY=127.0.0.1"},
 	}, w)
 }
