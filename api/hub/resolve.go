@@ -14,7 +14,7 @@ import (
 )
 
 // resolve answers the routes that give files.
-func (s *Server) resolve(w http.ResponseWriter, r *http.Request, t target, token connectors.Secret) {
+func (s *Server) resolve(w *client, r *http.Request, t target, token connectors.Secret) {
 	if !allow(w, r, http.MethodGet, http.MethodHead) {
 		return
 	}

@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -27,7 +26,7 @@ const pinName = "hub"
 
 // send answers with the content of a file: out of the store or, if it is not
 // there, while it comes in.
-func (s *Server) send(w http.ResponseWriter, r *http.Request, l located, p piece, token connectors.Secret) {
+func (s *Server) send(w *client, r *http.Request, l located, p piece, token connectors.Secret) {
 	it, err := s.cfg.Hub.Item(l.File, token, l.public, connectors.Access{})
 	if err != nil {
 		s.unreachable(w, r, err)
@@ -37,12 +36,11 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l located, p piece
 		refuse(w, r, http.StatusBadGateway, "", "a download of this file failed a short while ago: what was received of it must be thrown away, not continued")
 		return
 	}
-	out := &client{w: w, control: http.NewResponseController(w), patience: s.cfg.Patience}
 	release := s.hold() // until it is sent, or its download pins it
 	got, ok, err := s.cfg.Engine.Find(r.Context(), it)
 	if ok && err == nil {
 		defer release()
-		s.sendStored(r.Context(), out, got, p)
+		s.sendStored(r.Context(), w, got, p)
 		return
 	}
 	release()
@@ -50,7 +48,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, l located, p piece
 		s.failed(w, r, err)
 		return
 	}
-	s.sendComing(out, r, it, p)
+	s.sendComing(w, r, it, p)
 }
 
 // hold keeps collections of garbage off.
@@ -70,7 +68,7 @@ func (s *Server) sendStored(ctx context.Context, out *client, got ingest.Fetched
 	}
 	defer file.Close() // it was only read
 	if !out.begun {
-		p.begin(out.w)
+		p.begin(out)
 	}
 	for off := p.off; off < p.end; {
 		n, err := file.CopyRange(ctx, out, off, min(s.ahead(), p.end-off))
@@ -155,7 +153,7 @@ func (s *Server) sendComing(out *client, r *http.Request, it connectors.Item, p 
 	}
 	switch {
 	case d.err != nil && sent == 0 && !out.begun:
-		s.failed(out.w, r, d.err)
+		s.failed(out, r, d.err)
 	case d.err != nil || !d.view.Same():
 		if sent > 0 {
 			s.spoilt.add(it.Key, s.cfg.Now())
@@ -183,8 +181,7 @@ func (s *Server) sendUnverified(ctx context.Context, out *client, d *download, p
 			return sent, err
 		}
 		if !out.begun {
-			out.begun = true
-			p.begin(out.w)
+			p.begin(out)
 		}
 		m, err := out.Write(buf[:n])
 		sent += int64(m)
@@ -218,22 +215,4 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		s.unreachable(w, r, err)
 	}
-}
-
-// client is where content is sent to.
-type client struct {
-	w        http.ResponseWriter
-	control  *http.ResponseController
-	patience time.Duration
-	begun    bool // the header is sent
-}
-
-var _ io.Writer = (*client)(nil)
-
-// Write sends bytes. A client that takes none of them for too long is given up.
-func (c *client) Write(p []byte) (int, error) {
-	if err := c.control.SetWriteDeadline(time.Now().Add(c.patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, err
-	}
-	return c.w.Write(p)
 }

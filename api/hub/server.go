@@ -147,12 +147,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := s.cfg.Now()
 	ctx, cancel := context.WithCancel(withVia(r.Context(), r))
 	defer cancel()
-	s.route(w, r.WithContext(ctx))
+	out := &client{ResponseWriter: w, control: http.NewResponseController(w), patience: s.cfg.Patience}
+	s.route(out, r.WithContext(ctx))
+	out.finish()
 	s.cfg.Logger.DebugContext(ctx, "hub served", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Duration("took", s.cfg.Now().Sub(start)))
 }
 
 // route finds out what a request is for.
-func (s *Server) route(w http.ResponseWriter, r *http.Request) {
+func (s *Server) route(w *client, r *http.Request) {
 	if loops(r.Header, s.name) {
 		refuse(w, r, http.StatusLoopDetected, "", "this request has been here before: the upstream hub ("+s.cfg.Hub.Endpoint()+") leads back to the façade itself; set hf_endpoint to another")
 		return
