@@ -39,14 +39,14 @@ const (
 var errUnreachable = errors.New("peer can't be reached")
 
 // all delivers to every peer at the same time and returns the first error in
-// their order.
-func (s *sending) all(ctx context.Context) ([]Delivered, error) {
+// their order. to is deliver, or more patient.
+func (s *sending) all(ctx context.Context, to func(ctx context.Context, n int, peer string, t *ticket) error) ([]Delivered, error) {
 	results := make([]Delivered, len(s.peers))
 	errs := make([]error, len(s.peers))
 	var wg sync.WaitGroup
 	for i, p := range s.peers {
 		wg.Go(func() {
-			errs[i] = s.deliver(ctx, i, p, s.tickets[i], false)
+			errs[i] = to(ctx, i, p, s.tickets[i])
 			s.tickets[i].release(errs[i] == nil)
 			results[i] = s.outcome(i, p, errs[i])
 		})
@@ -60,34 +60,50 @@ func (s *sending) all(ctx context.Context) ([]Delivered, error) {
 	return results, nil
 }
 
+// prefer is deliver for a peer that others can stand in for.
+func (s *sending) prefer(ctx context.Context, n int, peer string, t *ticket) error {
+	return s.attempts(ctx, n, peer, t, &attempt{fallback: n < len(s.peers)-1, patience: s.patience()})
+}
+
 // first delivers to the first peer that takes the file. When none does, it
-// returns an outcome for each and the last error.
-func (s *sending) first(ctx context.Context) ([]Delivered, error) {
+// returns an outcome for each and the last error, or the last one after which it
+// is to be tried again.
+func (s *sending) first(ctx context.Context, to func(ctx context.Context, n int, peer string, t *ticket) error) ([]Delivered, error) {
 	var tried []Delivered
-	var last error
+	var last, passing error
 	for i, p := range s.peers {
 		t := s.tickets[0]
 		if i > 0 {
 			// Whom the calls after this one have reached meanwhile they came before.
 			t = s.job.lanes.take(p)
 		}
-		last = s.deliver(ctx, i, p, t, i < len(s.peers)-1)
-		t.release(last == nil)
+		last = to(ctx, i, p, t)
+		passes := s.later != nil && s.later.again(ctx, last)
+		if i > 0 || !passes || refused(last) { // else it keeps its place
+			t.release(last == nil)
+		}
 		got := s.outcome(i, p, last)
 		if last == nil {
 			return []Delivered{got}, nil
 		}
 		tried = append(tried, got)
 		last = fmt.Errorf("%s: %w", p, last)
+		if passes {
+			passing = last
+		}
 		if ctx.Err() != nil {
 			break
 		}
+	}
+	if passing != nil && ctx.Err() == nil {
+		return tried, passing
 	}
 	return tried, last
 }
 
 // attempt is what deliver knows of its tries.
 type attempt struct {
+	once     bool          // there is no other one
 	fallback bool          // another peer can stand in
 	patience time.Duration // without progress
 	since    time.Time     // of the last progress
@@ -98,10 +114,16 @@ type attempt struct {
 	seen     int64 // of moved, when it was last looked at
 }
 
-// deliver brings the file to one peer, with as many attempts as make sense. An
-// attempt that was lost may have been kept: it is repeated under the same id.
-func (s *sending) deliver(ctx context.Context, n int, peer string, t *ticket, fallback bool) error {
-	a := &attempt{fallback: fallback, patience: s.patience(), since: time.Now()}
+// deliver brings the file to one peer, with as many attempts as make sense for
+// somebody who waits.
+func (s *sending) deliver(ctx context.Context, n int, peer string, t *ticket) error {
+	return s.attempts(ctx, n, peer, t, &attempt{patience: s.patience()})
+}
+
+// attempts brings the file to one peer. An attempt that was lost may have been
+// kept: it is repeated under the same id.
+func (s *sending) attempts(ctx context.Context, n int, peer string, t *ticket, a *attempt) error {
+	a.since = time.Now()
 	o := s.offer
 	o.Transfer = s.transferID(n, peer)
 	t.name(o.Transfer)
@@ -183,6 +205,8 @@ func (a *attempt) again(err error) (pause time.Duration, ok bool) {
 	a.failures++
 	patience := a.patience
 	switch {
+	case a.once:
+		return 0, false
 	case ipld.IsNotFound(err):
 		return 0, false // the store lost the file: no attempt can help
 	case errors.Is(err, errUnreachable):

@@ -46,6 +46,11 @@
 //  4. the newest 256 received items, of at most 1 GiB together, can be replayed; of
 //     the newest 10,000 it is known that they were delivered.
 //
+// A send that its caller does not wait for is accepted when the file is pinned in
+// the store and the send is recorded; it is forgotten when all peers have the file
+// or have refused it for good. Its transfer ids outlive a crash, so that a peer that
+// has the file does not keep it twice.
+//
 // At least once: a crash in the moment after an item was passed on gives it again,
 // with the same sequence. Nothing that a sender was told is delivered is lost.
 //

@@ -124,6 +124,14 @@ type Transfer struct {
 	Error    string           `json:"error,omitempty"`
 	Results  []Result         `json:"results,omitempty"`   // of a fetch or prefetch
 	Delivers []Delivered      `json:"delivered,omitempty"` // of a send
+	Waiting  *Waiting         `json:"waiting,omitempty"`   // of a send that runs and that nobody waits for
+}
+
+// Waiting says that a send is to be tried again.
+type Waiting struct {
+	Attempts int64     `json:"attempts"` // that failed, of all its peers, in this run of the node
+	Next     time.Time `json:"next"`     // the next one, not before others to the same peer
+	Error    string    `json:"error"`    // of the last one
 }
 
 // Limits bound what a job may use. 0 means the default, negative no limit.

@@ -84,11 +84,7 @@ type inbox struct {
 }
 
 // openInbox reads an inbox.
-func openInbox(ctx context.Context, l inboxLog, pins *pinner, limits *limiter) (*inbox, error) {
-	all, err := l.load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("open inbox: %w", err)
-	}
+func openInbox(ctx context.Context, l inboxLog, all *loaded, pins *pinner, limits *limiter) (*inbox, error) {
 	in := &inbox{
 		log: l, pins: pins, limits: limits, items: all.items, batches: all.batches,
 		byID: map[deliveryID]*item{}, pending: map[*delivery]struct{}{}, arrived: make(chan struct{}), channels: map[string]bool{}, dirty: map[int64]bool{},

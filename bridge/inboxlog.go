@@ -21,6 +21,9 @@ import (
 //	taken/<n>         bitmap of the items chunk*n… that were received
 //	channel/<hex>     a channel that a receive call named
 //	unclean           pins may be there that no item needs
+//	out/<number>      a send that was accepted, until its file has reached its peers
+//	outunclean        pins may be there that no such send needs
+//	sent              no send call has this number or a greater one
 //
 // Sequences have 16 hex digits, so that the order of the keys is theirs.
 const (
@@ -28,6 +31,10 @@ const (
 	takenKey   = "taken/"
 	channelKey = "channel/"
 	uncleanKey = "unclean"
+
+	sendKey       = "out/"
+	outUncleanKey = "outunclean"
+	sentKey       = "sent"
 
 	chunk   = 8192 // items of one bitmap: 1 KiB is quickly written again
 	perItem = 64   // items of one record, at most
@@ -101,6 +108,10 @@ type loaded struct {
 	chunks   []int64 // bitmaps
 	channels []string
 	unclean  bool
+
+	sends      []storedSend // in the order of the calls
+	outUnclean bool
+	sent       int64
 }
 
 // load reads everything. What it can't read is an error: an item that is skipped
@@ -132,9 +143,20 @@ func (a *loaded) record(key string, value []byte, bitmaps map[int64][]byte) erro
 		a.channels = append(a.channels, string(name))
 		return err
 	}
-	if key == uncleanKey {
+	switch key {
+	case uncleanKey:
 		a.unclean = true
 		return nil
+	case outUncleanKey:
+		a.outUnclean = true
+		return nil
+	case sentKey:
+		var err error
+		a.sent, err = strconv.ParseInt(string(value), 10, 64)
+		return err
+	}
+	if rest, ok := strings.CutPrefix(key, sendKey); ok {
+		return a.send(rest, value)
 	}
 	if rest, ok := strings.CutPrefix(key, takenKey); ok {
 		n, err := strconv.ParseInt(rest, 16, 64)
@@ -175,8 +197,8 @@ func (a *loaded) batch(first int64, value []byte) error {
 			seq: first + int64(i), from: s.From, transfer: s.Transfer, channel: s.Channel, name: s.Name, at: s.At,
 			file: blockstore.File{Root: root, Size: s.Size},
 		}
-		if n, err := hex.Decode(it.file.SHA256[:], []byte(s.SHA256)); err != nil || n != len(it.file.SHA256) || len(s.SHA256) != hex.EncodedLen(n) {
-			return fmt.Errorf("no sha256: %.100q", s.SHA256)
+		if it.file.SHA256, err = parseSHA256(s.SHA256); err != nil {
+			return err
 		}
 		a.items = append(a.items, it)
 	}

@@ -87,13 +87,15 @@ type Job struct {
 	scope      Scope // Job and Peers are canonical
 	limits     *limiter
 	ledger     *ledger
-	inbox      *inbox // nil: offline
+	inbox      *inbox  // nil: offline
+	outbox     *outbox // nil: offline
 	lanes      *lanes
 	controller Controller
 	announce   func(ctx context.Context, root cid.Cid) error
 
-	sendMu sync.Mutex // held while a send call takes its place
-	sends  int64      // send calls so far
+	sendMu  sync.Mutex // held while a send call takes its place
+	sends   int64      // send calls so far, or more: those of an earlier process are not known exactly
+	allowed int64      // numbers of send calls below it are recorded as used
 
 	mu      sync.Mutex
 	closed  bool
@@ -102,8 +104,9 @@ type Job struct {
 	busy    sync.WaitGroup                    // counts running; never added to once closed
 }
 
-// Open opens the work directory, which must exist, and drops what an earlier
-// process left in its temporary directory. It starts nothing; Close ends the job.
+// Open opens the work directory, which must exist, drops what an earlier process
+// left in its temporary directory, and goes on with the sends that it had
+// accepted. Close ends the job.
 func Open(c Config) (*Job, error) {
 	root, err := os.OpenRoot(c.WorkDir)
 	if err != nil {
@@ -136,14 +139,17 @@ func Open(c Config) (*Job, error) {
 	if j.now == nil {
 		j.now = time.Now
 	}
-	if err := j.join(c); err != nil {
+	waiting, err := j.join(c)
+	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
+	j.resume(waiting)
 	return j, nil
 }
 
-// join opens what connects the job with others.
-func (j *Job) join(c Config) error {
+// join opens what connects the job with others, and returns what waits in its
+// outbox.
+func (j *Job) join(c Config) ([]storedSend, error) {
 	j.peers, j.scope, j.controller, j.announce = c.Peers, c.Scope, c.Controller, c.Announce
 	j.scope.Job = cmp.Or(j.scope.Job, c.ID)
 	j.limits, j.ledger, j.lanes = newLimiter(c.Limits), newLedger(j.now), newLanes()
@@ -151,26 +157,37 @@ func (j *Job) join(c Config) error {
 		j.info.PeerID = j.peers.Self()
 		ids, err := j.parsePeers(c.Scope.Peers)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		j.scope.Peers = ids
 	}
 	if err := checkChannel(j.scope.Channel); err != nil {
-		return err
+		return nil, err
 	}
 	if c.Inbox == nil {
-		return nil
+		return nil, nil
 	}
+	ctx := context.Background()
 	log := inboxLog{records: c.Inbox, prefix: c.ID + "/"}
-	pins := newPinner(c.Store, InboxPinName(c.ID), log.putUnclean)
-	var err error
-	j.inbox, err = openInbox(context.Background(), log, pins, j.limits)
-	if err == nil {
-		j.inbox.warn = func(msg string, err error) {
-			j.log.Warn("inbox", logJob(j), slog.String("problem", msg), logError(err))
-		}
+	all, err := log.load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open inbox: %w", err)
 	}
-	return err
+	warn := func(msg string, err error) {
+		j.log.Warn("inbox", logJob(j), slog.String("problem", msg), logError(err))
+	}
+	j.inbox, err = openInbox(ctx, log, all, newPinner(c.Store, InboxPinName(c.ID), log.putUnclean), j.limits)
+	if err != nil {
+		return nil, err
+	}
+	j.inbox.warn = warn
+	j.sends, j.allowed = all.sent, all.sent
+	j.outbox, err = openOutbox(ctx, log, all, newPinner(c.Store, OutboxPinName(c.ID), log.putOutUnclean))
+	if err != nil {
+		return nil, err
+	}
+	j.outbox.warn = warn
+	return all.sends, nil
 }
 
 // Info returns what the job is.
@@ -219,6 +236,8 @@ func (j *Job) Close() error {
 	j.Stop()
 	if j.inbox != nil {
 		j.inbox.close()
+		j.outbox.close()
+		j.numbered()
 	}
 	if err := j.root.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
 		return fmt.Errorf("close work directory: %w", err)

@@ -25,6 +25,7 @@ type limiter struct {
 	limits Limits // in effect: none is -1
 	out    gate   // transfers that the job began
 	in     gate   // offers that it accepted: apart, or two jobs whose sends fill both could wait for each other
+	later  gate   // attempts of what waits in the outbox: apart, for those in out may wait for their turn behind one of them
 	pace   *rate.Limiter
 
 	mu  sync.Mutex
@@ -39,7 +40,7 @@ func newLimiter(l Limits) *limiter {
 	}
 	l.InboxItems = orDefault(l.InboxItems, defaultInbox)
 	l.Transfers = orDefault(l.Transfers, defaultTransfers)
-	m := &limiter{limits: l, out: newGate(l.Transfers), in: newGate(l.Transfers)}
+	m := &limiter{limits: l, out: newGate(l.Transfers), in: newGate(l.Transfers), later: newGate(l.Transfers)}
 	if l.Rate > 0 {
 		m.pace = rate.NewLimiter(rate.Limit(l.Rate), int(min(max(l.Rate, leastBurst), 1<<30)))
 	}
@@ -121,7 +122,7 @@ func (j *Job) Use() Use {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	use := m.use
-	use.Transfers = m.out.held() + m.in.held()
+	use.Transfers = m.out.held() + m.in.held() + m.later.held()
 	return use
 }
 

@@ -20,6 +20,10 @@ func PinName(id string) string { return "job:" + id }
 // InboxPinName returns the name of the pins that keep what peers sent to a job.
 func InboxPinName(id string) string { return PinName(id) + "/inbox" }
 
+// OutboxPinName returns the name of the pins that keep what a job has sent until
+// it has reached its peers.
+func OutboxPinName(id string) string { return PinName(id) + "/outbox" }
+
 // OutputPin returns the name of the pins that keep a job's results; they outlive
 // the job.
 func OutputPin(id string, announced bool) string {

@@ -49,21 +49,6 @@ func (j *Job) Send(ctx context.Context, r SendRequest) ([]Delivered, error) {
 	return s.run(ctx)
 }
 
-// SendLater does what Send does, and returns the id of the transfer once the
-// file was found and has its place in the order. The job's end ends it.
-func (j *Job) SendLater(ctx context.Context, r SendRequest) (transferID string, err error) {
-	s, opCtx, err := j.newSending(context.WithoutCancel(ctx), r)
-	if err != nil {
-		return "", err
-	}
-	go func() { // the job's Stop waits for it: it is an operation
-		if _, err := s.run(opCtx); err != nil {
-			j.log.Warn("send failed", logJob(j), logTransfer(s.transfer), logError(err))
-		}
-	}()
-	return s.transfer.id(), nil
-}
-
 // sending is one send call.
 type sending struct {
 	job      *Job
@@ -73,6 +58,8 @@ type sending struct {
 	seq      int64
 	transfer *transfer
 	offer    peers.Offer // without its Transfer
+	read     stamp       // of the file that was read
+	later    *lasting    // nil: the caller waits
 
 	cancel context.CancelFunc // of its timeout
 	finish func(error)        // ends the operation
@@ -107,13 +94,16 @@ func (j *Job) newSending(ctx context.Context, r SendRequest) (*sending, context.
 		first = s.peers[:1]
 	}
 	j.sendMu.Lock()
-	s.seq = j.sends
-	j.sends++
+	s.seq, err = j.number(opCtx)
 	for _, p := range first {
 		s.tickets = append(s.tickets, j.lanes.take(p))
 	}
 	j.sendMu.Unlock()
 	s.transfer, s.finish, s.cancel = t, finish, func() {}
+	if err != nil {
+		s.abort(err)
+		return nil, nil, err
+	}
 	if r.Timeout > 0 {
 		opCtx, s.cancel = context.WithTimeout(opCtx, r.Timeout)
 	}
@@ -191,29 +181,51 @@ func (s *sending) release() {
 	}
 }
 
+// abort ends a call that has sent nothing.
+func (s *sending) abort(err error) {
+	s.release()
+	s.finish(err)
+	s.cancel()
+}
+
 // run sends the file and ends the transfer.
 func (s *sending) run(ctx context.Context) (results []Delivered, err error) {
 	defer s.cancel()
 	defer func() { s.finish(err) }()
 	defer s.release()
 	defer s.job.hold()() // until all have it: nothing pins it
+	if err := s.snapshot(ctx); err != nil {
+		return nil, err
+	}
+	if s.req.Strategy == All {
+		results, err = s.all(ctx, s.deliver)
+	} else {
+		results, err = s.first(ctx, s.prefer)
+	}
+	return s.conclude(results, err)
+}
+
+// snapshot takes the file into the store and makes the offer.
+func (s *sending) snapshot(ctx context.Context) error {
 	file, info, err := s.job.snapshot(ctx, s.req.Path, nil)
 	if err != nil {
-		return nil, cause(ctx, err)
+		return cause(ctx, err)
 	}
+	s.read = stamp{size: info.Size(), time: info.ModTime(), info: info}
 	s.prepare(file)
-	if s.req.Strategy == All {
-		results, err = s.all(ctx)
-	} else {
-		results, err = s.first(ctx)
-	}
-	s.transfer.update(func(t *Transfer) { t.Delivers = results })
-	s.job.ledger.sent(results, file.Size)
+	return nil
+}
+
+// conclude tells what the deliveries came to, and removes a file that is not
+// wanted any more.
+func (s *sending) conclude(results []Delivered, err error) ([]Delivered, error) {
+	s.transfer.update(func(t *Transfer) { t.Delivers, t.Waiting = results, nil })
+	s.job.ledger.sent(results, s.offer.File.Size)
 	if err != nil {
 		return results, &SendError{Results: results, Err: err}
 	}
 	if s.req.RemoveFile {
-		s.job.removeSent(s.req.Path, info)
+		s.job.removeSent(s.req.Path, s.read)
 	}
 	return results, nil
 }
@@ -276,11 +288,24 @@ func failure(err error) (code, detail string) {
 	return "delivery_failed", detail
 }
 
+// stamp tells one version of a file from others.
+type stamp struct {
+	size int64
+	time time.Time
+	info fs.FileInfo // nil: an earlier process read it
+}
+
+// of tells whether a file is that version.
+func (s stamp) of(now fs.FileInfo) bool {
+	same := now.Mode().IsRegular() && now.Size() == s.size && now.ModTime().Equal(s.time)
+	return same && (s.info == nil || os.SameFile(now, s.info))
+}
+
 // removeSent removes the file that was sent, unless there is another one of its
 // name by now.
-func (j *Job) removeSent(name string, sent fs.FileInfo) {
+func (j *Job) removeSent(name string, sent stamp) {
 	now, err := j.root.Lstat(name)
-	if err == nil && os.SameFile(now, sent) && now.Size() == sent.Size() && now.ModTime().Equal(sent.ModTime()) {
+	if err == nil && sent.of(now) {
 		err = j.root.Remove(name)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -44,6 +44,7 @@ type ledger struct {
 type transfer struct {
 	ledger *ledger
 	cancel context.CancelCauseFunc
+	leave  func()         // gives back the place among the job's transfers; it may be called again
 	tell   func(Transfer) // nil: nobody wants to know
 
 	telling sync.Mutex // held during a call of tell
@@ -62,8 +63,13 @@ func newLedger(now func() time.Time) *ledger {
 
 // begin adds a transfer. Whoever calls it calls end.
 func (l *ledger) begin(kind, name string, cancel context.CancelCauseFunc, tell func(Transfer)) *transfer {
-	t := &transfer{ledger: l, cancel: cancel, tell: tell}
-	t.is = Transfer{ID: rand.Text(), Kind: kind, State: stateRunning, Name: clip(name), Total: -1, Started: l.now().UTC()}
+	return l.resume(Transfer{ID: rand.Text(), Kind: kind, Name: clip(name), Started: l.now().UTC()}, cancel, tell)
+}
+
+// resume is begin for a transfer that has a name already.
+func (l *ledger) resume(is Transfer, cancel context.CancelCauseFunc, tell func(Transfer)) *transfer {
+	t := &transfer{ledger: l, cancel: cancel, tell: tell, leave: func() {}, is: is}
+	t.is.State, t.is.Total = stateRunning, -1
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.list = append(l.list, t)
@@ -197,6 +203,10 @@ func (t Transfer) clone() Transfer {
 	t.From = maps.Clone(t.From)
 	t.Results = slices.Clone(t.Results)
 	t.Delivers = slices.Clone(t.Delivers)
+	if t.Waiting != nil {
+		waiting := *t.Waiting
+		t.Waiting = &waiting
+	}
 	return t
 }
 
@@ -261,9 +271,10 @@ func (j *Job) start(ctx context.Context, kind, name string, tell func(Transfer))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := j.ledger.begin(kind, name, cancel, tell)
+	t.leave = sync.OnceFunc(j.limits.out.leave)
 	return ctx, t, func(err error) {
 		t.end(err)
-		j.limits.out.leave()
+		t.leave()
 		done()
 	}, nil
 }

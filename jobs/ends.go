@@ -146,14 +146,17 @@ func (s *Supervisor) erase(ctx context.Context, id string) error {
 	return nil
 }
 
-// forgetInbox drops what a job received and did not take.
+// forgetInbox drops what a job received and did not take, and what it sent and
+// could not deliver.
 func (s *Supervisor) forgetInbox(ctx context.Context, id string) error {
 	if s.conf.Inbox == nil {
 		return nil
 	}
 	// The pins first: while there are records, this can be done again.
-	if err := s.unpin(ctx, bridge.InboxPinName(id)); err != nil {
-		return err
+	for _, name := range []string{bridge.InboxPinName(id), bridge.OutboxPinName(id)} {
+		if err := s.unpin(ctx, name); err != nil {
+			return err
+		}
 	}
 	return bridge.Forget(ctx, s.conf.Inbox, id)
 }

@@ -73,7 +73,8 @@ func (c *Client) Send(ctx context.Context, r bridge.SendRequest) ([]bridge.Deliv
 	return results, err
 }
 
-// SendLater returns when the file is on its way; Transfer tells how it ends.
+// SendLater returns when the file was read and the send is recorded: the node
+// delivers it then, also after a crash. Transfer tells how it ends.
 func (c *Client) SendLater(ctx context.Context, r bridge.SendRequest) (transferID string, err error) {
 	r.Progress = nil
 	body, wait := newSendBody(r), false

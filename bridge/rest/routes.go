@@ -53,7 +53,7 @@ type Files interface {
 type Exchange interface {
 	// Send sends a file and returns when the peers have it.
 	Send(ctx context.Context, r bridge.SendRequest) ([]bridge.Delivered, error)
-	// SendLater returns when the file is on its way.
+	// SendLater returns when the file was read and the send is recorded.
 	SendLater(ctx context.Context, r bridge.SendRequest) (transferID string, err error)
 	// Receive yields what peers sent; ctx ends it.
 	Receive(ctx context.Context, r bridge.ReceiveRequest) iter.Seq2[bridge.Received, error]
