@@ -24,14 +24,18 @@ func InboxPinName(id string) string { return PinName(id) + "/inbox" }
 // it has reached its peers.
 func OutboxPinName(id string) string { return PinName(id) + "/outbox" }
 
-// OutputPin returns the name of the pins that keep a job's results; they outlive
-// the job.
+// OutputPin returns the name of the pins that keep results that a job asked to be
+// kept; they outlive the job.
 func OutputPin(id string, announced bool) string {
 	if announced {
 		return "published:" + id
 	}
 	return quietPin + id
 }
+
+// MatchedPin returns the name of the pins that keep what the patterns of a job's
+// spec matched; they go when the job is removed, unless its outputs are to stay.
+func MatchedPin(id string, announced bool) string { return OutputPin(id, announced) + "/matched" }
 
 // quietPin begins the names of pins of results that the network is not told of.
 const quietPin = "output:"

@@ -53,11 +53,16 @@ func (s *Supervisor) stopIdle(ctx context.Context, id string) error {
 }
 
 // Remove ends a job: what it fetches is cancelled, its command and its bridge
-// stop, its directory and socket are removed and its pins dropped; those of its
-// outputs stay. A work directory that the caller brought stays, without what the
-// node kept in it. ErrNotFound if there is no such job; after another error
-// Remove can be asked again.
-func (s *Supervisor) Remove(ctx context.Context, id string) error {
+// stop, its directory and socket are removed and its pins dropped, those of its
+// outputs too; but not of what it published itself to be kept. A work directory
+// that the caller brought stays, without what the node kept in it. ErrNotFound if
+// there is no such job; after another error Remove can be asked again.
+func (s *Supervisor) Remove(ctx context.Context, id string) error { return s.remove(ctx, id, false) }
+
+// Dismiss is Remove for a job whose outputs stay pinned.
+func (s *Supervisor) Dismiss(ctx context.Context, id string) error { return s.remove(ctx, id, true) }
+
+func (s *Supervisor) remove(ctx context.Context, id string, outputs bool) error {
 	if _, err := s.find(ctx, id); err != nil {
 		return err
 	}
@@ -78,6 +83,13 @@ func (s *Supervisor) Remove(ctx context.Context, id string) error {
 	if rec.WorkDir != "" {
 		if err := removePrivate(rec.WorkDir); err != nil {
 			return fmt.Errorf("remove job %s: %w", id, err)
+		}
+	}
+	if !outputs {
+		for _, announced := range []bool{false, true} {
+			if err := s.unpin(ctx, bridge.MatchedPin(id, announced)); err != nil {
+				return fmt.Errorf("remove job %s: %w", id, err)
+			}
 		}
 	}
 	if err := s.erase(ctx, id); err != nil {

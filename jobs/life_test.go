@@ -327,7 +327,8 @@ func TestAfter(t *testing.T) {
 	}
 }
 
-// Outputs are stored, pinned and described, and survive the job.
+// Outputs are stored, pinned and described, and stay pinned until the job is
+// removed.
 func TestOutputs(t *testing.T) {
 	s := newSite(t, bridgetest.Options{})
 	var announced []cid.Cid
@@ -356,20 +357,31 @@ func TestOutputs(t *testing.T) {
 	if len(announced) != 4 {
 		t.Errorf("announced %v", announced)
 	}
+	if n := pinned(t, s.Store, bridge.MatchedPin(job.ID, true)); n != 4 {
+		t.Errorf("%d outputs are pinned", n)
+	}
+	// What the job asked to be kept is not the supervisor's, be it the same content.
+	kept, err := cid.Decode(want.CID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Store.Pin(t.Context(), blockstore.Pin{Root: kept, Name: bridge.OutputPin(job.ID, true)}); err != nil {
+		t.Fatal(err)
+	}
 	if err := sup.Remove(t.Context(), job.ID); err != nil {
 		t.Fatal(err)
 	}
-	kept := 0
-	for p, err := range s.Store.Pins(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p.Name == bridge.OutputPin(job.ID, true) {
-			kept++
-		}
+	if matched, own := pinned(t, s.Store, bridge.MatchedPin(job.ID, true)), pinned(t, s.Store, bridge.OutputPin(job.ID, true)); matched != 0 || own != 1 {
+		t.Errorf("%d and %d outputs are pinned after the removal", matched, own)
 	}
-	if kept != 4 {
-		t.Errorf("%d outputs are pinned", kept)
+	quiet := shell("echo x > there")
+	quiet.Outputs = []string{"there"}
+	job = awaitState(t, sup, create(t, sup, quiet).ID)
+	if err := sup.Dismiss(t.Context(), job.ID); err != nil {
+		t.Fatal(err)
+	}
+	if n := pinned(t, s.Store, bridge.MatchedPin(job.ID, false)); n != 1 {
+		t.Errorf("%d outputs are pinned of a dismissed job", n)
 	}
 
 	for name, tt := range map[string]struct {
@@ -449,4 +461,28 @@ func (s *seeing) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// Outputs wait while the node's memory is taken, and give their shares back.
+func TestOutputsWaitForMemory(t *testing.T) {
+	s := newSite(t, bridgetest.Options{})
+	sup, _ := s.serving(t, nil)
+	budget := s.Engine.Memory()
+	all, err := budget.Take(t.Context(), 1<<62)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := shell("mkdir d; echo a > d/a; echo b > b")
+	spec.Outputs = []string{"b", "d"}
+	job := create(t, sup, spec)
+	bridgetest.Until(t, "an output that waits", func() bool { return budget.Waiting() == 1 })
+	all.Release()
+	if job = awaitState(t, sup, job.ID); job.State != StateFinished || len(job.Outputs) != 2 {
+		t.Errorf("%+v", job)
+	}
+	again, err := budget.Take(t.Context(), 1<<62)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Release()
 }

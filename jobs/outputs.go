@@ -72,7 +72,7 @@ func (s *Supervisor) store(ctx context.Context, root *os.Root, id, name string, 
 		return Output{}, err
 	}
 	out.CID = c.String()
-	if err := s.conf.Store.Pin(ctx, blockstore.Pin{Root: c, Name: bridge.OutputPin(id, announce)}); err != nil {
+	if err := s.conf.Store.Pin(ctx, blockstore.Pin{Root: c, Name: bridge.MatchedPin(id, announce)}); err != nil {
 		return Output{}, err
 	}
 	if announce && s.conf.Announce != nil {
@@ -84,6 +84,11 @@ func (s *Supervisor) store(ctx context.Context, root *os.Root, id, name string, 
 }
 
 func (s *Supervisor) storeTree(ctx context.Context, root *os.Root, out *Output) (cid.Cid, error) {
+	share, err := s.memory().Take(ctx, dag.ImportMemory(-1))
+	if err != nil {
+		return cid.Undef, err
+	}
+	defer share.Release()
 	dir, err := root.OpenRoot(path.Dir(out.Path))
 	if err != nil {
 		return cid.Undef, err
@@ -103,12 +108,25 @@ func (s *Supervisor) storeFile(ctx context.Context, root *os.Root, out *Output) 
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("is no regular file")
 	}
+	var share *dag.Share
+	if err == nil {
+		share, err = s.memory().Take(ctx, dag.ImportMemory(info.Size()))
+	}
 	if err != nil {
 		return cid.Undef, errors.Join(err, f.Close())
 	}
+	defer share.Release()
 	file, err := dag.Import(ctx, s.conf.Store, &untilDone{ctx.Err, f}, dag.ImportOptions{Size: info.Size()})
 	out.Size, out.Checksum = file.Size, "sha256:"+hex.EncodeToString(file.SHA256[:])
 	return file.Root, errors.Join(err, f.Close())
+}
+
+// memory returns what imports take their memory from, nil if there is nothing such.
+func (s *Supervisor) memory() *dag.Budget {
+	if e, ok := s.conf.Engine.(interface{ Memory() *dag.Budget }); ok {
+		return e.Memory()
+	}
+	return nil
 }
 
 // untilDone is a reader that ends with a context.

@@ -128,11 +128,17 @@ func TestLifeOfAJob(t *testing.T) {
 // pins counts the pins of a job.
 func pins(t *testing.T, store blockstore.Store, id string) (n int) {
 	t.Helper()
+	return pinned(t, store, "job:"+id)
+}
+
+// pinned counts the pins of a name.
+func pinned(t *testing.T, store blockstore.Store, name string) (n int) {
+	t.Helper()
 	for p, err := range store.Pins(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Name == "job:"+id {
+		if p.Name == name {
 			n++
 		}
 	}

@@ -136,7 +136,7 @@ func (n *Node) openJobs(ctx context.Context, engine *ingest.Engine) error {
 	var transfers *peers.Service
 	if n.exchange != nil {
 		var err error
-		transfers, err = peers.New(peers.Config{Host: n.exchange.Host(), Store: n.store, FindPeer: n.exchange.FindPeer, Logger: n.log})
+		transfers, err = peers.New(peers.Config{Host: n.exchange.Host(), Store: n.store, Memory: engine.Memory(), FindPeer: n.exchange.FindPeer, Logger: n.log})
 		if err != nil {
 			return err
 		}

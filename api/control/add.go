@@ -94,6 +94,15 @@ func (s *Server) addPath(ctx context.Context, r AddRequest, name string, profile
 			}
 		},
 	}
+	size := int64(-1)
+	if info.Mode().IsRegular() {
+		size = info.Size()
+	}
+	share, err := s.Engine.Memory().Take(ctx, dag.ImportMemory(size))
+	if err != nil {
+		return cid.Undef, err
+	}
+	defer share.Release()
 	root, err := dag.ImportTree(ctx, s.Store, dir, filepath.Base(real), o)
 	if err = errors.Join(err, gone); err != nil {
 		return cid.Undef, err
@@ -130,7 +139,7 @@ func (s *Server) addContent(w http.ResponseWriter, r *http.Request) {
 		Name: q.Get("name"), Profile: q.Get("profile"), Chunker: q.Get("chunker"),
 		HashOnly: q.Get("hash_only") == "true", NoPin: q.Get("no_pin") == "true",
 	}
-	added, err := s.addStream(r.Context(), req, r.Body)
+	added, err := s.addStream(r.Context(), req, r.Body, r.ContentLength)
 	if err != nil {
 		refuse(w, r, err)
 		return
@@ -138,12 +147,17 @@ func (s *Server) addContent(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, added)
 }
 
-// addStream imports and pins what content yields.
-func (s *Server) addStream(ctx context.Context, r AddRequest, content io.Reader) (Added, error) {
+// addStream imports and pins what content yields: size bytes, -1 if that is not known.
+func (s *Server) addStream(ctx context.Context, r AddRequest, content io.Reader, size int64) (Added, error) {
 	profile, err := r.profile()
 	if err != nil {
 		return Added{}, err
 	}
+	share, err := s.Engine.Memory().Take(ctx, dag.ImportMemory(size))
+	if err != nil {
+		return Added{}, err
+	}
+	defer share.Release()
 	defer s.Store.Hold()() // until it is pinned
 	f, err := dag.Import(ctx, s.Store, content, dag.ImportOptions{Profile: profile, HashOnly: r.HashOnly})
 	if err != nil {

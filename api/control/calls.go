@@ -189,7 +189,14 @@ func (c *Client) JobShow(ctx context.Context, id string) (jobs.Job, error) {
 	return call[jobs.Job](ctx, c, http.MethodGet, "/v1/jobs/"+url.PathEscape(id), nil)
 }
 
-// JobRemove ends a job and removes its work directory and its socket.
+// JobDismiss is JobRemove for a job whose outputs stay pinned.
+func (c *Client) JobDismiss(ctx context.Context, id string) error {
+	_, err := call[none](ctx, c, http.MethodDelete, "/v1/jobs/"+url.PathEscape(id)+"?outputs=keep", nil)
+	return err
+}
+
+// JobRemove ends a job and removes its work directory and its socket, and the pins
+// of its outputs.
 func (c *Client) JobRemove(ctx context.Context, id string) error {
 	_, err := call[none](ctx, c, http.MethodDelete, "/v1/jobs/"+url.PathEscape(id), nil)
 	return err

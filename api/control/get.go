@@ -75,6 +75,15 @@ func (g *getting) fetch(ctx context.Context, cancel context.CancelCauseFunc, c c
 	if err == nil || !format.IsNotFound(err) {
 		return Written{}, false, err
 	}
+	size := int64(-1) // of the largest file
+	if typ == dag.TypeFile {
+		size = g.total
+	}
+	share, err := g.server.Engine.Memory().Take(ctx, dag.ImportMemory(size))
+	if err != nil {
+		return Written{}, false, err
+	}
+	defer share.Release()
 	o := dag.CopyOptions{Progress: g.meter("peer")}
 	var t *tee
 	if typ == dag.TypeFile {
@@ -100,6 +109,11 @@ func (g *getting) fetch(ctx context.Context, cancel context.CancelCauseFunc, c c
 
 // export writes what is stored under c, streaming what was written below it.
 func (g *getting) export(ctx context.Context, c cid.Cid) (Written, error) {
+	share, err := g.server.Engine.Memory().Take(ctx, dag.ExportMemory(g.total))
+	if err != nil {
+		return Written{}, err
+	}
+	defer share.Release()
 	var files int64
 	var gone error
 	w, err := dag.Export(ctx, g.server.Store, c, g.dir, g.base, dag.ExportOptions{

@@ -32,9 +32,23 @@ func (s *Server) jobShow(ctx context.Context, k key) (jobs.Job, error) {
 	return s.Jobs.Show(ctx, k.Value)
 }
 
+// removal names a job to remove; its outputs stay pinned with outputs=keep.
+type removal struct{ id, outputs string }
+
+// fill takes the values from the path and the query.
+func (r *removal) fill(req *http.Request) {
+	r.id, r.outputs = req.PathValue("id"), req.URL.Query().Get("outputs")
+}
+
 // jobRemove ends a job and removes what it has on disk.
-func (s *Server) jobRemove(ctx context.Context, k key) (none, error) {
-	return none{}, s.Jobs.Remove(ctx, k.Value)
+func (s *Server) jobRemove(ctx context.Context, r removal) (none, error) {
+	switch r.outputs {
+	case "", "drop":
+		return none{}, s.Jobs.Remove(ctx, r.id)
+	case "keep":
+		return none{}, s.Jobs.Dismiss(ctx, r.id)
+	}
+	return none{}, invalid("outputs=%q: not keep or drop", r.outputs)
 }
 
 // jobStop ends a job, which stays listed, and returns when it has ended.

@@ -234,14 +234,19 @@ func (c *jobStopCmd) Run(ctx context.Context, a *app) error {
 
 // jobRmCmd is `job rm`.
 type jobRmCmd struct {
-	IDs []string `arg:"" name:"id"`
+	KeepOutputs bool     `help:"Leave the job's outputs pinned."`
+	IDs         []string `arg:"" name:"id"`
 }
 
 // Run removes the jobs.
 func (c *jobRmCmd) Run(ctx context.Context, a *app) error {
 	return a.withNode(ctx, func(cl *control.Client) error {
+		remove := cl.JobRemove
+		if c.KeepOutputs {
+			remove = cl.JobDismiss
+		}
 		for _, id := range c.IDs {
-			if err := cl.JobRemove(ctx, id); err != nil {
+			if err := remove(ctx, id); err != nil {
 				return err
 			}
 			if err := a.out.print(jobs.Job{ID: id}, "removed %s", humanize.Escape(id)); err != nil {

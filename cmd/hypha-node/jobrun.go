@@ -113,7 +113,7 @@ func (a *app) endJob(ctx context.Context, cl *control.Client, end control.JobEnd
 		fmt.Fprintf(a.stderr, "hint: job %s is kept in %s; `hypha-node job rm %s` removes it\n", done.ID, humanize.Escape(done.WorkDir), done.ID)
 		return err
 	}
-	return errors.Join(err, cl.JobRemove(own, done.ID))
+	return errors.Join(err, cl.JobDismiss(own, done.ID)) // only its outputs tell what it did
 }
 
 // stageAndRun fetches what the command needs and runs it.

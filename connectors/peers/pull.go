@@ -53,6 +53,13 @@ func (s *Service) pull(ctx context.Context, from peer.ID, r *received, content [
 		return err
 	}
 	defer free()
+	// Who holds a share waits for nobody who waits for one: what a sender and the
+	// other receivers give comes out of their stores.
+	share, err := s.cfg.Memory.Take(ctx, dag.ImportMemory(r.File.Size))
+	if err != nil {
+		return err
+	}
+	defer share.Release()
 	w := s.newCircle(ctx, from, r)
 	err = s.isFile(ctx, w, r.File)
 	if err == nil {

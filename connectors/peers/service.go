@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/dag"
 )
 
 // Errors of this package.
@@ -60,6 +61,9 @@ const (
 type Config struct {
 	Host  host.Host
 	Store blockstore.Store
+	// Memory is what copies take shares of while they run, except those of content
+	// that comes with its offer; nil bounds nothing.
+	Memory *dag.Budget
 	// FindPeer looks up the addresses of a peer; nil knows nobody.
 	FindPeer func(ctx context.Context, id peer.ID) (peer.AddrInfo, error)
 	Logger   *slog.Logger // may be nil
