@@ -208,6 +208,8 @@ func TestExplain(t *testing.T) {
 		{"RequestTimeTooSkewed", 403, connectors.ErrUnauthorized, "clocks"},
 		{"InvalidObjectState", 403, connectors.ErrUnauthorized, "archived"},
 		{"InvalidBucketName", 400, connectors.ErrUpstream, "InvalidBucketName: told by the test"},
+		{"OnlyOnSundays", 403, connectors.ErrUnauthorized, "OnlyOnSundays: told by the test"},
+		{"XAdminUserNotFound", 404, connectors.ErrUnauthorized, "access key"},
 		{"TemporaryRedirect", 307, connectors.ErrUpstream, "elsewhere"},
 		{"", 403, connectors.ErrUnauthorized, ""},
 		{"", 404, connectors.ErrNotFound, ""},

@@ -63,7 +63,7 @@ func (q *query) explain(resp *http.Response, asked string) *connectors.Error {
 		return q.refusal(fmt.Errorf("%w: the signature does not match", connectors.ErrUnauthorized), "the secret key is wrong; "+q.account.hint())
 	case "RequestTimeTooSkewed":
 		return q.refusal(fmt.Errorf("%w: the clocks differ too much", connectors.ErrUnauthorized), "set this machine's clock")
-	case "InvalidAccessKeyId", "ExpiredToken", "InvalidToken":
+	case "InvalidAccessKeyId", "ExpiredToken", "InvalidToken", "XAdminUserNotFound": // the last one is versitygw's
 		q.account.refused()
 		return q.refusal(fmt.Errorf("%w: the access key is not known or has expired", connectors.ErrUnauthorized), q.account.hint())
 	case "InvalidObjectState":
@@ -74,6 +74,8 @@ func (q *query) explain(resp *http.Response, asked string) *connectors.Error {
 		return q.changed()
 	case code >= http.StatusMultipleChoices && code < http.StatusBadRequest:
 		return q.refusal(fmt.Errorf("%w: the bucket is elsewhere", connectors.ErrUpstream), "set the endpoint and the region of [s3."+q.account.alias+"]")
+	case why.Code != "" && (code == http.StatusUnauthorized || code == http.StatusForbidden):
+		return q.refusal(fmt.Errorf("%w: %s: %s", connectors.ErrUnauthorized, clean(why.Code), clean(why.Message)), q.account.hint())
 	case why.Code != "" && code < http.StatusInternalServerError && code != http.StatusTooManyRequests:
 		return q.refusal(fmt.Errorf("%w: %s: %s", connectors.ErrUpstream, clean(why.Code), clean(why.Message)), "")
 	}

@@ -3,8 +3,61 @@ package conformance
 import (
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/hypha-node/hypha-node/testground/rig"
 )
+
+// TestF11: objects of a bucket, by key and by prefix, from a real S3 server with
+// the node's credentials; the second job gets the same without a byte of them.
+func TestF11(t *testing.T) {
+	name, err := rig.FindVersityGW()
+	if err != nil {
+		t.Skipf("no versitygw: %v", err)
+	}
+	g, err := rig.StartVersityGW(rig.Within(t), name)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, g.Stop()) })
+	_, err = g.Curl(rig.Within(t), "/models", "-X", "PUT")
+	ok(t, err)
+	file := filepath.Join(t.TempDir(), "file")
+	sum, err := rig.WriteRandom(file, 11, 1<<20+1)
+	ok(t, err)
+	ok(t, g.PutAll(rig.Within(t), "models", file, []string{"m/a.bin", "m/sub/b%20%2B.bin", "m/c.txt"}))
+
+	repo := filepath.Join(shortDir(t), "n")
+	ok(t, os.Mkdir(repo, 0o700))
+	ok(t, os.WriteFile(filepath.Join(repo, "config.toml"), []byte(g.Config("default")), 0o600))
+	n := start(t, repo, nil)
+	for i := range 2 {
+		j := newJob(t, n)
+		g.Requests()
+		for body, want := range map[string][]string{
+			`{"type":"s3","bucket":"models","key":"m/a.bin"}`:                                                {"artifacts/a.bin"},
+			`{"fetch":{"type":"S3","bucket":"models","key":"m/a.bin","filename":"x/y.bin"},"out_dir":"out"}`: {"out/x/y.bin"},
+			`{"type":"s3","bucket":"models","prefix":"m/","ignore_patterns":["*.txt"]}`:                      {"artifacts/a.bin", "artifacts/sub/b +.bin"},
+			`{"fetch":"s3://models/m/*.txt","out_dir":"p"}`:                                                  {"p/c.txt"},
+		} {
+			got := j.fetch(t, body)
+			if len(got) != len(want) {
+				t.Fatalf("%s: %+v, want %q", body, got, want)
+			}
+			for k, f := range got {
+				if f.Path != want[k] || f.Checksum != "sha256:"+sum || f.Metadata.Source != "s3" || f.Metadata.ETag == "" || i == 1 && !f.Metadata.Cached {
+					t.Errorf("%s: %+v, want %s", body, f, want[k])
+				}
+			}
+		}
+		for _, r := range g.Requests() {
+			if i == 1 && strings.HasPrefix(r, "GET /models/m") {
+				t.Errorf("the second job made the node ask %q", r)
+			}
+		}
+	}
+}
 
 // TestF11Refused: endpoints, credentials and addresses of S3 are the operator's,
 // who has configured none here.
