@@ -33,15 +33,13 @@ func (c *client) Write(p []byte) (int, error) {
 func (c *client) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // finish sends what is left, and leaves the connection to the next request as it
-// was. An error shows in the connection itself.
-func (c *client) finish() {
+// was.
+func (c *client) finish() error {
 	err := c.wait(time.Now().Add(c.patience))
 	if err == nil && c.begun {
 		err = c.control.Flush()
 	}
-	if err == nil {
-		_ = c.wait(time.Time{})
-	}
+	return errors.Join(err, c.wait(time.Time{}))
 }
 
 // wait sets how long a write may take.

@@ -149,8 +149,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	out := &client{ResponseWriter: w, control: http.NewResponseController(w), patience: s.cfg.Patience}
 	s.route(out, r.WithContext(ctx))
-	out.finish()
-	s.cfg.Logger.DebugContext(ctx, "hub served", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Duration("took", s.cfg.Now().Sub(start)))
+	err := out.finish() // the connection has failed: so much for this client
+	s.cfg.Logger.DebugContext(ctx, "hub served", slog.Any("error", err), slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Duration("took", s.cfg.Now().Sub(start)))
 }
 
 // route finds out what a request is for.

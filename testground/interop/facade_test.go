@@ -8,9 +8,9 @@ import (
 	"github.com/hypha-node/hypha-node/testground/rig"
 )
 
-// startFacade starts a node whose hub façade asks a hub, and returns the address
-// of the façade.
-func startFacade(t *testing.T, upstream string) (*rig.Node, string) {
+// startFacade starts a node whose hub façade asks a hub, and returns the façade's
+// URL.
+func startFacade(t *testing.T, upstream string) string {
 	t.Helper()
 	n, err := rig.StartNode(rig.Within(t), rig.Config{
 		Binary: binary, Repo: t.TempDir() + "/repo", Args: []string{"--hub", "0"},
@@ -26,7 +26,7 @@ func startFacade(t *testing.T, upstream string) (*rig.Node, string) {
 	if !found {
 		t.Fatalf("no address of the hub in %q", n.Ready)
 	}
-	return n, address
+	return address
 }
 
 // TestFacadePython lets huggingface_hub use a node in the place of the Hub, twice:
@@ -35,7 +35,7 @@ func TestFacadePython(t *testing.T) {
 	python := findPython(t)
 	hub := startHub(t)
 	w := wantPython(t, hub)
-	_, facade := startFacade(t, hub.URL)
+	facade := startFacade(t, hub.URL)
 	comparePython(t, python, facade, w)
 	checkTokens(t, hub)
 	hub.ResetRequests()
@@ -53,7 +53,7 @@ func TestFacadeJavaScript(t *testing.T) {
 	node, modules := findJavaScript(t)
 	hub := startHub(t)
 	w := want(t, hub)
-	_, facade := startFacade(t, hub.URL)
+	facade := startFacade(t, hub.URL)
 	compareJavaScript(t, node, modules, facade, w)
 	checkTokens(t, hub)
 }
