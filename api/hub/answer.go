@@ -16,8 +16,7 @@ type answer struct {
 	Status int               `json:"status"`
 	Header map[string]string `json:"header,omitempty"`
 	Body   []byte            `json:"-"`
-	Packed []byte            `json:"body,omitempty"` // Body, by gzip
-	Time   int64             `json:"time"`           // of Unix, seconds
+	Time   int64             `json:"time"` // of Unix, seconds
 }
 
 // passed lists the header fields that an answer keeps.
@@ -39,36 +38,35 @@ func newAnswer(resp *http.Response, now time.Time) *answer {
 	return a
 }
 
-// pack returns the answer as a record; nil if it is not to be kept.
+// pack returns the answer as a record, a line of JSON and the body by gzip; nil if
+// it can't be kept.
 func (a *answer) pack() []byte {
-	kept := *a
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
+	text, err := json.Marshal(a)
+	if err != nil {
+		return nil
+	}
+	b := bytes.NewBuffer(append(text, '\n'))
+	z := gzip.NewWriter(b)
 	if _, err := z.Write(a.Body); err != nil {
 		return nil
 	}
 	if err := z.Close(); err != nil {
 		return nil
 	}
-	kept.Packed = b.Bytes()
-	text, err := json.Marshal(kept)
-	if err != nil {
-		return nil
-	}
-	return text
+	return b.Bytes()
 }
 
 // unpack reads a record; nil if it is none.
 func unpack(record []byte) *answer {
 	var a answer
-	if len(record) == 0 || json.Unmarshal(record, &a) != nil || a.Status < 200 || a.Status > 599 {
+	text, packed, ok := bytes.Cut(record, []byte{'\n'})
+	if !ok || json.Unmarshal(text, &a) != nil || a.Status < 200 || a.Status > 599 {
 		return nil
 	}
-	z, err := gzip.NewReader(bytes.NewReader(a.Packed))
+	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil
 	}
-	a.Packed = nil
 	if a.Body, err = io.ReadAll(io.LimitReader(z, maxAnswer)); err != nil {
 		return nil
 	}

@@ -25,7 +25,7 @@ const (
 
 // Errors of a path.
 var (
-	errNoRoute  = errors.New("the hub façade has no such route")
+	errNoRoute  = errors.New("this hub has no such route")
 	errBadPath  = errors.New("the path can't be meant")
 	errBadQuery = errors.New("the query is too long")
 )

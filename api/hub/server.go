@@ -156,7 +156,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // route finds out what a request is for.
 func (s *Server) route(w *client, r *http.Request) {
 	if loops(r.Header, s.name) {
-		refuse(w, r, http.StatusLoopDetected, "", "this request has been here before: the upstream hub ("+s.cfg.Hub.Endpoint()+") leads back to the façade itself; set hf_endpoint to another")
+		refuse(w, r, http.StatusLoopDetected, "", "this request has been here before: the upstream hub ("+s.cfg.Hub.Endpoint()+") leads back to this one; set hf_endpoint to another")
 		return
 	}
 	token, ok := tokenOf(r)
@@ -207,7 +207,7 @@ func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 		return true
 	}
 	w.Header().Set("Allow", strings.Join(methods, ", "))
-	refuse(w, r, http.StatusMethodNotAllowed, "", "the hub façade is for reading")
+	refuse(w, r, http.StatusMethodNotAllowed, "", "this hub is for reading")
 	return false
 }
 

@@ -19,7 +19,7 @@ const (
 	memoryBytes = 64 << 20
 	diskBytes   = 64 << 20
 	diskRecords = 100_000
-	maxRecord   = 512 << 10 // bytes of one record on disk
+	maxRecord   = 256 << 10 // bytes of one record on disk: about what the index takes
 	overhead    = 200       // bytes of memory that an entry takes beside key and value, about
 )
 
@@ -27,8 +27,10 @@ const (
 // and those that are worth it in the index of the store, both bounded. It is
 // safe for concurrent use; its values are not to be changed.
 type table struct {
-	records blockstore.Records
-	log     *slog.Logger
+	records     blockstore.Records
+	log         *slog.Logger
+	memoryLimit int64 // bytes
+	diskLimit   int64 // bytes
 
 	mu     sync.Mutex
 	memory lru
@@ -54,7 +56,7 @@ type held struct {
 }
 
 func newTable(records blockstore.Records, log *slog.Logger) *table {
-	t := &table{records: records, log: log}
+	t := &table{records: records, log: log, memoryLimit: memoryBytes, diskLimit: diskBytes}
 	t.memory.by, t.disk.by = map[string]*list.Element{}, map[string]*list.Element{}
 	return t
 }
@@ -96,7 +98,7 @@ func (t *table) hold(key string, value []byte, stored bool) bool {
 		stored = stored || h.stored && bytes.Equal(h.value, value)
 	}
 	t.memory.put(&held{key, value, int64(len(value)+len(key)) + overhead, stored})
-	for t.memory.bytes > memoryBytes {
+	for t.memory.bytes > t.memoryLimit {
 		t.memory.dropLast()
 	}
 	return stored
@@ -133,7 +135,7 @@ func (t *table) write(ctx context.Context, key string, value []byte) error {
 		t.known = true
 	}
 	t.disk.put(&held{key: key, size: int64(len(value) + len(key))})
-	for t.disk.bytes > diskBytes || t.disk.order.Len() > diskRecords {
+	for t.disk.bytes > t.diskLimit || t.disk.order.Len() > diskRecords {
 		if err := t.records.Delete(ctx, t.disk.dropLast()); err != nil {
 			return err
 		}

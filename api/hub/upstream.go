@@ -168,5 +168,8 @@ func (s *Server) read(resp *http.Response, q question) (*answer, error) {
 	case len(a.Body) > maxAnswer:
 		return nil, fmt.Errorf("%w: its answer is larger than %d bytes", connectors.ErrUpstream, maxAnswer)
 	}
+	if a.ok() {
+		a.Body = withoutXet(a.Body)
+	}
 	return a, nil
 }

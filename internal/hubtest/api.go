@@ -104,12 +104,17 @@ func (h *Hub) tree(c *call, at *commit) {
 		next := url.URL{Scheme: "http", Host: c.r.Host, Path: c.r.URL.Path, RawPath: c.r.URL.RawPath, RawQuery: query.Encode()}
 		c.w.Header().Set("Link", "<"+next.String()+`>; rel="next"`)
 	}
-	writeJSON(c.w, http.StatusOK, expanded(list[start:end], expand, at))
+	writeJSON(c.w, http.StatusOK, h.expanded(list[start:end], expand, at))
 }
 
 // expanded adds to entries what is told only when it is asked for.
-func expanded(list []treeEntry, expand bool, at *commit) []treeEntry {
+func (h *Hub) expanded(list []treeEntry, expand bool, at *commit) []treeEntry {
 	out := append([]treeEntry{}, list...)
+	for i, e := range out {
+		if h.cfg.Xet && e.LFS != nil {
+			out[i].Xet = at.files[e.Path].xetHash()
+		}
+	}
 	if expand {
 		for i := range out {
 			out[i].LastCommit = &treeCommit{ID: at.sha, Title: "Add files", Date: "2026-01-02T03:04:05.000Z"}
@@ -152,7 +157,7 @@ func (h *Hub) pathsInfo(c *call, at *commit) {
 			found = append(found, dirEntry(p))
 		}
 	}
-	writeJSON(c.w, http.StatusOK, expanded(found, ask.Expand, at))
+	writeJSON(c.w, http.StatusOK, h.expanded(found, ask.Expand, at))
 }
 
 // refs serves the branches.

@@ -20,6 +20,7 @@ type Config struct {
 	Tokens  map[string]User   // bearer tokens that are accepted
 	Renames map[string]string // former repository id → present one; type models only
 
+	Xet      bool             // large files are offered by Xet, too; nothing serves it
 	PageSize int              // entries of a tree page; 0 means 1000
 	LinkLife time.Duration    // life of a signed CDN URL; 0 means an hour
 	Quota    int              // requests of a window of 300 s before 429, per kind; 0 means no limit

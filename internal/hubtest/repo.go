@@ -3,6 +3,7 @@ package hubtest
 import (
 	"cmp"
 	"crypto/sha1" //nolint:gosec // git's object hash
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -123,6 +124,7 @@ type treeEntry struct {
 	Size int64    `json:"size"`
 	Path string   `json:"path"`
 	LFS  *treeLFS `json:"lfs,omitempty"`
+	Xet  string   `json:"xetHash,omitempty"`
 
 	LastCommit *treeCommit `json:"lastCommit,omitempty"`
 	Security   *struct{}   `json:"securityFileStatus,omitempty"`
@@ -178,6 +180,12 @@ func (c *commit) list(dir string, recursive bool) []treeEntry {
 	}
 	slices.SortFunc(out, func(a, b treeEntry) int { return strings.Compare(a.Path, b.Path) })
 	return out
+}
+
+// xetHash stands for the hash that Xet has of a file.
+func (f *file) xetHash() string {
+	sum := sha256.Sum256([]byte("xet" + f.sha256))
+	return hex.EncodeToString(sum[:])
 }
 
 // dirEntry returns a directory as the API lists it.

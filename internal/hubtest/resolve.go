@@ -39,6 +39,11 @@ func (h *Hub) resolve(c *call, raw bool) {
 	c.w.Header().Set("X-Linked-ETag", f.etag())
 	c.w.Header().Set("Accept-Ranges", "bytes")
 	c.w.Header().Set("Vary", "Origin, Accept")
+	if h.cfg.Xet && f.lfs {
+		c.w.Header().Set("X-Xet-Hash", f.xetHash())
+		c.w.Header().Set("Link", fmt.Sprintf(`<%s/api/%ss/%s/xet-read-token/%s>; rel="xet-auth", <%s/v1/reconstructions/%s>; rel="xet-reconstruction-info"`,
+			h.URL, c.kind, c.repo.ID, at.sha, h.CDNURL, f.xetHash()))
+	}
 	switch {
 	case slices.Contains(c.repo.Direct, f.path) || raw:
 		h.serve(c.w, c.r, f, f.etag())
@@ -155,8 +160,7 @@ func (h *Hub) CDN() http.Handler {
 			return
 		}
 		// The bridge's own tag is no sha256 of the content.
-		tag := sha256.Sum256([]byte("xet" + f.sha256))
-		h.serve(rec, r, f, `"`+hex.EncodeToString(tag[:])+`"`)
+		h.serve(rec, r, f, `"`+f.xetHash()+`"`)
 	})
 }
 

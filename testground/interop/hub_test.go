@@ -26,25 +26,43 @@ func model() map[string]hubtest.Content {
 	}
 }
 
+// plainer is what the repository org/data-and-more holds: what every client can read.
+func plainer() map[string]hubtest.Content {
+	return map[string]hubtest.Content{
+		"config.json":       hubtest.Bytes([]byte(`{"layers":3}`)),
+		"model.safetensors": hubtest.Random(5, 6<<20+1),
+		"sub/vocab.txt":     hubtest.Bytes([]byte("a b c")),
+	}
+}
+
 // startHub starts a hub with small pages, so that every listing has several.
 func startHub(t *testing.T) *hubtest.Hub {
 	t.Helper()
+	hub := newHub(t, false)
+	t.Cleanup(func() {
+		if err := hub.Close(); err != nil {
+			t.Errorf("close hub: %v", err)
+		}
+	})
+	return hub
+}
+
+// newHub starts such a hub, which the caller closes; with xet it offers large
+// files by Xet, too.
+func newHub(t *testing.T, xet bool) *hubtest.Hub {
+	t.Helper()
 	hub, err := hubtest.New(hubtest.Config{
-		PageSize: 2,
-		Tokens:   map[string]hubtest.User{"good": {Name: "reader"}, "hf_good": {Name: "reader"}},
+		PageSize: 2, Xet: xet,
+		Tokens: map[string]hubtest.User{"good": {Name: "reader"}, "hf_good": {Name: "reader"}},
 		Repos: []hubtest.Repo{
 			{ID: "org/model", Files: model()},
+			{ID: "org/data-and-more", Files: plainer()},
 			{Type: "dataset", ID: "org/data", Files: map[string]hubtest.Content{"train.csv": hubtest.Random(3, 2<<20)}},
 			{ID: "org/gated", Gated: "auto", Readers: []string{"reader"}, Files: map[string]hubtest.Content{"secret.bin": hubtest.Random(4, 2<<20)}},
 		},
 	})
 	ok(t, err)
 	ok(t, hub.Start())
-	t.Cleanup(func() {
-		if err := hub.Close(); err != nil {
-			t.Errorf("close hub: %v", err)
-		}
-	})
 	return hub
 }
 
