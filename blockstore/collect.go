@@ -25,7 +25,8 @@ type Collected struct {
 // system before it returns. Files go before their blocks and roots before what
 // they link to, so that a recorded file is whole at any moment, also after a
 // kill. Reads and writes go on meanwhile: what is put, committed, found or pinned
-// after the beginning stays, and what a Hold covers. One collection runs at a
+// after the beginning stays, and what a Hold covers. Beginnings of files that
+// nobody writes go first. One collection runs at a
 // time. links is asked for blocks of pinned trees, but not for raw ones nor for
 // those of files in one segment; an error of it ends the collection, for nobody
 // knows what lies below.
@@ -69,6 +70,10 @@ type collector struct {
 }
 
 func (g *collector) run(ctx context.Context) error {
+	freed, err := g.d.dropPartials(ctx, func() bool { return false })
+	if g.out.Bytes += freed; err != nil {
+		return err
+	}
 	for p, err := range g.d.pairs(ctx, []byte{keyPin}) {
 		if err != nil {
 			return err

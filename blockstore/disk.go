@@ -51,7 +51,8 @@ type Disk struct {
 	// collecting holds a token while a collection runs.
 	collecting chan struct{}
 	buffers    sync.Pool // *[]byte of maxBlock bytes
-	parts      sync.Map  // uint64 => *fileWriter that has a part file
+	parts      sync.Map  // *fileWriter => nil: those that are neither committed nor aborted
+	claims     claims
 	release    func() error
 	listing    sync.WaitGroup // goroutines of AllKeysChan
 	done       chan struct{}  // closed by Close

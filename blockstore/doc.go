@@ -17,6 +17,10 @@
 //  3. one synced index transaction, in which a file's record comes after the
 //     places of its blocks; concurrent writers share it
 //
+// A file that is cut short may leave its beginning: the part file stays, and the
+// index knows which leaves are in it and what its writer needs to go on. Each
+// Keep is (1) fdatasync of the part file, (2) one synced index transaction.
+//
 // Invariants:
 //
 //   - A block that the store returns hashes to its CID.

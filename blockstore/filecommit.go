@@ -48,7 +48,7 @@ func (w *fileWriter) commit(ctx context.Context, f File, aliases map[string][]by
 		if err := w.d.putFile(ctx, f, facts); err != nil {
 			return err
 		}
-		return w.discard()
+		return w.discard(false)
 	}
 	if err := w.holdsRoot(f.Root); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (w *fileWriter) commitLeaf(ctx context.Context, f File, aliases map[string]
 	if err := w.d.putFile(ctx, f, aliases); err != nil {
 		return err
 	}
-	return w.discard()
+	return w.discard(false)
 }
 
 // commitSegment finishes the segment and records all that is in it.
@@ -157,8 +157,14 @@ func (w *fileWriter) commitSegment(ctx context.Context, f File, aliases map[stri
 	err = fs.SyncDir()
 	if err == nil {
 		err = w.d.commit(ctx, &change{build: func(b *batch) error {
-			return w.d.recordSegment(b, foot, w.id, size)
+			if err := w.d.recordSegment(b, foot, w.id, size); err != nil || w.keep == nil {
+				return err
+			}
+			return w.d.forgetPartial(b, w.keep.key, w.id) // it is whole now
 		}})
+		if err == nil && w.keep != nil {
+			w.keep.set(partialRecord{}, 0)
+		}
 	}
 	if err != nil && w.d.pack.broken() == nil { // else the next start settles it
 		err = errors.Join(err, fs.Remove(segmentName(w.id)))
@@ -170,7 +176,7 @@ func (w *fileWriter) commitSegment(ctx context.Context, f File, aliases map[stri
 		return w.fault.set(err)
 	}
 	w.blocks = nil
-	return w.discard()
+	return w.discard(false)
 }
 
 // finish writes nodes and footers behind the content and makes all of it durable.

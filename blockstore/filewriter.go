@@ -35,6 +35,7 @@ type fileWriter struct {
 	end    int64        // of the content written so far, bytes
 	total  atomic.Int64 // bytes written
 	nodes  nodeSpool
+	keep   *keeping // nil: nothing is kept
 }
 
 // pendingLeaf is a first leaf that may be all there is.
@@ -51,20 +52,29 @@ func (d *Disk) NewFile(ctx context.Context, size int64) (FileWriter, error) {
 		return nil, err
 	}
 	defer d.gate.leave()
-	if err := d.pack.broken(); err != nil {
+	w, err := d.newFile(ctx, size, nil)
+	if err != nil {
 		return nil, err
 	}
-	if err := d.space.want(max(size, 0)); err != nil {
-		return nil, err
+	return w, nil
+}
+
+// newFile begins a file, of which keep (if not nil) says what is kept; it takes
+// over keep's claim.
+func (d *Disk) newFile(ctx context.Context, size int64, keep *keeping) (*fileWriter, error) {
+	w := &fileWriter{d: d, size: size, nodes: nodeSpool{segs: d.segs}, keep: keep}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := d.pack.broken()
+	if err == nil {
+		err = d.makeRoom(ctx, max(size, 0))
 	}
-	w := &fileWriter{d: d, size: size, nodes: nodeSpool{segs: d.segs}}
 	d.parts.Store(w, nil)
-	if size > maxBlock { // more than one leaf
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if err := w.create(); err != nil {
-			return nil, errors.Join(err, w.discard())
-		}
+	if err == nil && size > maxBlock { // more than one leaf
+		err = w.create()
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.discard(false))
 	}
 	return w, nil
 }
@@ -77,13 +87,16 @@ func (w *fileWriter) create() error {
 		return noSpace(err)
 	}
 	w.f = f
-	if w.size > 0 {
-		// Nodes and footers are less than a thousandth; not all leaves are large.
-		if err := f.Allocate(w.size + w.size/1024); err != nil {
-			return noSpace(err)
-		}
+	return w.allocate()
+}
+
+// allocate sets room aside for the whole file.
+func (w *fileWriter) allocate() error {
+	if w.size <= 0 {
+		return nil
 	}
-	return nil
+	// Nodes and footers are less than a thousandth; not all leaves are large.
+	return noSpace(w.f.Allocate(w.size + w.size/1024))
 }
 
 // WriteLeaf writes a leaf to its place in the content.
@@ -171,7 +184,9 @@ func (w *fileWriter) writeAt(off int64, data []byte) error {
 		return w.fault.set(noSpace(err))
 	}
 	if w.size < 0 {
-		return w.fault.set(w.d.space.want(flushEvery))
+		if err := w.d.makeRoom(context.Background(), flushEvery); err != nil {
+			return w.fault.set(err)
+		}
 	}
 	return nil
 }
@@ -217,7 +232,7 @@ func (w *fileWriter) PutNode(blk blocks.Block) error {
 	return nil
 }
 
-// Abort removes what was written.
+// Abort removes what was written, but for what is kept.
 func (w *fileWriter) Abort() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -225,19 +240,15 @@ func (w *fileWriter) Abort() error {
 		return nil
 	}
 	w.spent = true
-	return w.discard()
+	return w.discard(w.fault.get() == nil)
 }
 
-// discard removes the part file; the caller holds mu.
-func (w *fileWriter) discard() error {
+// discard removes the part file, unless what is kept in it is to stay; the caller
+// holds mu.
+func (w *fileWriter) discard(stay bool) error {
 	w.writes.Wait()
 	w.first, w.blocks = nil, nil
 	err := w.nodes.close()
 	w.d.parts.Delete(w)
-	if w.f == nil {
-		return err
-	}
-	err = errors.Join(err, w.f.Close(), w.d.segs.fs.Remove(partName(w.id)))
-	w.f = nil
-	return err
+	return errors.Join(err, w.part(stay))
 }

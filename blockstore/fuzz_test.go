@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -126,7 +127,10 @@ func FuzzIndexValue(f *testing.F) {
 	f.Add(aliasKey(digestAlias(looseBlock(1).Cid())), []byte{})
 	f.Add(pinKey(root, "n"), encodePin(Pin{Root: root, Name: "n"}))
 	f.Add(segmentKey(7), segmentRecord{kind: fileSegment, state: segmentOpen, size: 9, file: fileKey(root)}.encode())
+	f.Add(partialKey("n"), partialRecord{id: 5, at: 7, size: 9, kept: 3, state: []byte("s")}.encode())
+	f.Add(keptKey(5, 9), encodeLeaves([]placedBlock{{root, 9, 3}, {looseBlock(1).Cid(), 12, 4}}))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
+		fuzzPartial(t, key, value)
 		if all, err := decodeCopies(value); err == nil {
 			again, err := decodeCopies(encodeCopies(all))
 			if err != nil || len(again) != len(all) || again[0] != all[0] || len(all) > maxCopies {
@@ -165,6 +169,35 @@ func FuzzIndexValue(f *testing.F) {
 			t.Fatalf("version %d", v)
 		}
 	})
+}
+
+func fuzzPartial(t *testing.T, key, value []byte) {
+	t.Helper()
+	if r, err := decodePartial(value); err == nil {
+		again, err := decodePartial(r.encode())
+		if err != nil || again.id != r.id || again.at != r.at || again.size != r.size || again.kept != r.kept || !bytes.Equal(again.state, r.state) {
+			t.Fatalf("%+v comes back as %+v, %v", r, again, err)
+		}
+		if r.kept <= 0 || r.kept > r.size || kindOf(r.id) != fileSegment {
+			t.Fatalf("impossible partial file %+v", r)
+		}
+	}
+	if id, off, err := parseKeptKey(key); err == nil && (off < 0 || !bytes.Equal(keptKey(id, off), key)) {
+		t.Fatalf("key %x of leaves comes back as %x", key, keptKey(id, off))
+	}
+	if all, err := decodeLeaves(value, 7); err == nil {
+		again, err := decodeLeaves(encodeLeaves(all), 7)
+		if err != nil || !slices.Equal(again, all) {
+			t.Fatalf("%+v comes back as %+v, %v", all, again, err)
+		}
+		end := int64(7)
+		for _, l := range all {
+			if l.off != end || l.length <= 0 || l.length > maxBlock || !l.cid.Defined() {
+				t.Fatalf("impossible leaf %+v behind byte %d", l, end)
+			}
+			end += l.length
+		}
+	}
 }
 
 func FuzzNodeLinks(f *testing.F) {

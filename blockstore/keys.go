@@ -24,6 +24,8 @@ const (
 	keyGone      = 'g' // number, big endian       => nothing: a segment to remove
 	keyRecord    = 'r' // length ‖ bucket ‖ key    => value
 	keyDatastore = 'd' // length ‖ prefix ‖ key    => value
+	keyPartial   = 'k' // sha256 of a name         => partialRecord
+	keyKept      = 'l' // number ‖ offset, both big endian => encodeLeaves: the content of a partial file from there on
 	keyMeta      = 'm' // name                     => value: "made" says that the index is not a lost one
 )
 

@@ -50,7 +50,8 @@ func (d *Disk) checkMark() error {
 // before the crash (or Badger lost the end of its log to a bad disk), and is
 // taken over if it is whole:
 //
-//  1. part files and segments that were being removed go
+//  1. part files of which the index does not know what is kept go, and segments
+//     that were being removed
 //  2. entries of segments that are missing go
 //  3. file segments are told to the index that it knows in part or not at all
 //  4. records of packs behind the end that the index knows are told to it; what
@@ -128,7 +129,7 @@ func (d *Disk) knownSegments() (map[uint64]segmentRecord, error) {
 	return known, errors.Join(err, bad)
 }
 
-// clean removes part files and what a collection began to remove, and returns
+// clean removes part files that are not kept and what a collection began to remove, and returns
 // the sizes of the segments that are left.
 func (d *Disk) clean(infos []vfs.Info) (map[uint64]int64, error) {
 	var gone []indexOp
@@ -144,10 +145,15 @@ func (d *Disk) clean(infos []vfs.Info) (map[uint64]int64, error) {
 	if err != nil {
 		return nil, err
 	}
+	kept, err := d.recoverPartials(infos)
+	if err != nil {
+		return nil, err
+	}
 	present := make(map[uint64]int64)
 	for _, info := range infos {
 		id, ok := parseSegmentName(info.Name)
 		switch {
+		case kept[info.Name]:
 		case strings.HasSuffix(info.Name, partSuffix) || (ok && going[id]):
 			err = d.removeLeftover(info)
 		case ok:

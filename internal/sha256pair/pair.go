@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash"
 )
 
@@ -14,7 +16,7 @@ var shaNI = accelerated()
 // value is not ready: use New. It is not safe for concurrent use.
 type Digest struct {
 	h      [8]uint32
-	length uint64    // bytes taken in by the chain h: a multiple of 64 while tail is nil
+	length uint64    // bytes taken in by the chain h, a multiple of 64, while tail is nil
 	tail   hash.Hash // continues the stream once a leaf was not a multiple of 64 bytes, or without SHA-NI
 }
 
@@ -54,6 +56,45 @@ func (d *Digest) Sum() [sha256.Size]byte {
 		return [sha256.Size]byte(d.tail.Sum(nil))
 	}
 	return finish(d.h, d.length, nil)
+}
+
+// State returns the state of the stream's hash, in the form of crypto/sha256's
+// MarshalBinary, whose UnmarshalBinary goes on with it; so does Resume.
+func (d *Digest) State() ([]byte, error) {
+	h := d.tail
+	if h == nil {
+		h = resume(d.h, d.length)
+	}
+	m, ok := h.(encoding.BinaryMarshaler)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return m.MarshalBinary()
+}
+
+// Resume returns a digest that goes on after length bytes, at which State
+// returned state.
+func Resume(state []byte, length int64) (*Digest, error) {
+	tail := sha256.New()
+	u, ok := tail.(encoding.BinaryUnmarshaler)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	if err := u.UnmarshalBinary(state); err != nil {
+		return nil, err
+	}
+	const words = len("sha\x03")
+	if n := binary.BigEndian.Uint64(state[len(state)-8:]); length < 0 || n != uint64(length) {
+		return nil, fmt.Errorf("state of a hash after %d bytes, want %d", n, length)
+	}
+	d := &Digest{tail: tail, length: uint64(length)}
+	if shaNI && length%sha256.BlockSize == 0 {
+		d.tail = nil
+		for i := range d.h {
+			d.h[i] = binary.BigEndian.Uint32(state[words+4*i:])
+		}
+	}
+	return d, nil
 }
 
 // Sum2 returns the sha256 of p and of q, faster than one after the other when

@@ -64,6 +64,34 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestState interrupts streams after leaves of every kind of length, and goes on
+// from the state alone.
+func TestState(t *testing.T) {
+	for _, leaf := range []int{0, 1, 63, 64, 65, 1000, 4096} {
+		d, whole := New(), sha256.New()
+		for n := range int64(3) {
+			state, err := d.State()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d, err = Resume(state, n*int64(leaf)); err != nil {
+				t.Fatal(err)
+			}
+			p := content(leaf)
+			whole.Write(p)
+			if d.Leaf(p) != sha256.Sum256(p) || [sha256.Size]byte(whole.Sum(nil)) != d.Sum() {
+				t.Errorf("leaves of %d bytes: wrong hash after %d of them", leaf, n+1)
+			}
+			if _, err := Resume(state, n*int64(leaf)+1); err == nil {
+				t.Errorf("leaves of %d bytes: state taken at a wrong length", leaf)
+			}
+		}
+	}
+	if _, err := Resume([]byte("sha\x03"), 0); err == nil {
+		t.Error("a cut state was taken")
+	}
+}
+
 func FuzzLeaf(f *testing.F) {
 	f.Add([]byte("abc"), []byte(""), 1)
 	f.Add(content(200), content(64), 3)
