@@ -178,7 +178,7 @@ func (f *fileCopy) open(ctx context.Context, g *errgroup.Group) {
 	}
 	f.opened = true
 	if f.file != nil {
-		f.outs.addFile(maxWants, f.file)
+		f.outs.addFile(maxWants, f.file, nil)
 	}
 	f.outs.addTee(maxWants, f.Tee)
 	f.outs.start(ctx, g)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -33,6 +34,16 @@ type ImportOptions struct {
 	Progress func(n int64)
 	// Limit is the most bytes of content; 0 means no limit. More is ErrTooLarge.
 	Limit int64
+	// Keep says how the beginning of content is kept that is cut short: by an
+	// error of the reader, the end of ctx, or that of the process. It needs a
+	// store that can, raw leaves, a Size of more than one leaf, and writers in
+	// Also that are encoding.BinaryMarshaler and BinaryUnmarshaler; otherwise
+	// nothing is kept.
+	Keep Keep
+	// Resume goes on with what was kept: the reader begins behind it, while Tee
+	// gets all, and Also and Size are those of all. It is over when Import
+	// returns. ErrStale when it does not fit.
+	Resume *Partial
 
 	apart bool // hash leaves apart from the whole on any processor: for tests
 }
@@ -42,6 +53,12 @@ type ImportOptions struct {
 // goroutine; a Read that blocks is not interrupted by ctx. After an error
 // nothing is recorded.
 func Import(ctx context.Context, dst blockstore.Store, r io.Reader, o ImportOptions) (File, error) {
+	if p := o.Resume; p != nil && (o.HashOnly || o.Profile.v0) {
+		return File{}, errors.Join(fmt.Errorf("profile %s, hash only %v: %w", o.Profile, o.HashOnly, ErrStale), p.Drop())
+	} else if p != nil {
+		f, _, err := o.importTree(ctx, dst, r)
+		return f, err
+	}
 	chunk := o.Profile.leafSize()
 	first, err := readFirst(r, chunk, o.Size)
 	if err != nil {

@@ -17,6 +17,7 @@ type chunk struct {
 	content []byte
 	blocks  []blocks.Block // the leaves that hold it
 	left    atomic.Int32   // outlets that have not written it
+	mark    *mark          // where an import is behind it; nil if that is not kept
 	done    func()         // called when all have
 }
 
@@ -27,6 +28,7 @@ type outlets []outlet
 
 type outlet struct {
 	ch    chan *chunk
+	begin func(context.Context) error // what comes before the first chunk
 	write func(*chunk) error
 }
 
@@ -36,7 +38,8 @@ const writeBytes = 64 << 10
 
 // add makes another place; room is how many chunks there are at most.
 func (o *outlets) add(room int, write func(*chunk) error) {
-	*o = append(*o, outlet{make(chan *chunk, room), write})
+	none := func(context.Context) error { return nil }
+	*o = append(*o, outlet{make(chan *chunk, room), none, write})
 }
 
 // addTee adds w unless it is nil.
@@ -44,21 +47,24 @@ func (o *outlets) addTee(room int, w io.WriterAt) {
 	if w == nil {
 		return
 	}
-	o.add(room, func(c *chunk) error {
-		off := c.off
-		for piece := range slices.Chunk(c.content, writeBytes) {
-			n, err := w.WriteAt(piece, off)
-			if err != nil {
-				return err
-			}
-			off += int64(n)
-		}
-		return nil
-	})
+	o.add(room, func(c *chunk) error { return writePieces(w, c.content, c.off) })
 }
 
-// addFile adds the writer of a file that consists of raw leaves.
-func (o *outlets) addFile(room int, file blockstore.FileWriter) {
+// writePieces writes content to its place.
+func writePieces(w io.WriterAt, content []byte, off int64) error {
+	for piece := range slices.Chunk(content, writeBytes) {
+		n, err := w.WriteAt(piece, off)
+		if err != nil {
+			return err
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+// addFile adds the writer of a file that consists of raw leaves, and a keeper of
+// what is written, or nil.
+func (o *outlets) addFile(room int, file blockstore.FileWriter, k *keeper) {
 	o.add(room, func(c *chunk) error {
 		off := c.off
 		for _, blk := range c.blocks {
@@ -67,6 +73,7 @@ func (o *outlets) addFile(room int, file blockstore.FileWriter) {
 			}
 			off += int64(len(blk.RawData()))
 		}
+		k.written(c.mark)
 		return nil
 	})
 }
@@ -75,6 +82,9 @@ func (o *outlets) addFile(room int, file blockstore.FileWriter) {
 func (o outlets) start(ctx context.Context, g *errgroup.Group) {
 	for _, out := range o {
 		g.Go(func() error {
+			if err := out.begin(ctx); err != nil {
+				return err
+			}
 			for c := range out.ch {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)

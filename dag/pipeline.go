@@ -1,6 +1,7 @@
 package dag
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -11,7 +12,6 @@ import (
 	"slices"
 
 	"github.com/hypha-node/hypha-node/blockstore"
-	"github.com/hypha-node/hypha-node/internal/sha256pair"
 	blocks "github.com/ipfs/go-block-format"
 	"golang.org/x/sync/errgroup"
 )
@@ -38,6 +38,7 @@ type importer struct {
 	dst   blockstore.Store
 	apart bool                  // leaves are not hashed in step 2
 	file  blockstore.FileWriter // nil: HashOnly, or leaves that are not raw
+	keep  *keeper               // nil: nothing of the file is kept
 	tree  layout
 	units *pool[*unit]
 	work  chan *unit // leaves to be hashed
@@ -56,22 +57,27 @@ func (o *ImportOptions) importTree(ctx context.Context, dst blockstore.Store, r 
 	case o.Profile.v0:
 		im.outs.add(im.limit, func(c *chunk) error { return dst.PutMany(ctx, c.blocks) })
 	default:
-		size := o.Size
-		if size <= 0 {
-			size = -1
-		}
-		if im.file, err = dst.NewFile(ctx, size); err != nil {
+		if err = im.begin(ctx); err != nil {
 			return File{}, 0, err
 		}
 		defer func() { err = errors.Join(err, im.file.Abort()) }()
-		im.outs.addFile(im.limit, im.file)
+		im.outs.addFile(im.limit, im.file, im.keep)
 	}
-	im.outs.addTee(im.limit, o.Tee)
+	if o.Tee != nil {
+		im.outs.addTee(im.limit, o.Tee)
+		im.outs[len(im.outs)-1].begin = func(context.Context) error { return im.teePrefix(ctx) }
+	}
 	im.tree.put = func(blk blocks.Block) error { return im.putNode(ctx, blk) }
+	cut := true // by what brings the content, and not for what it is
+	defer func() { err = im.keep.leave(ctx, err, cut) }()
+	if err := im.restore(); err != nil {
+		return File{}, 0, err
+	}
 	sum, err := im.run(ctx, r)
 	if err != nil {
 		return File{}, 0, err
 	}
+	cut = false
 	root, total, err := im.tree.root()
 	if err != nil {
 		return File{}, 0, err
@@ -111,7 +117,12 @@ func (o *ImportOptions) unitSize() int {
 
 // run moves the content through the steps and returns its sha256.
 func (im *importer) run(ctx context.Context, r io.Reader) (sum [sha256.Size]byte, err error) {
+	whole := ctx // of the import
+	if im.keep != nil {
+		ctx = context.WithoutCancel(ctx) // what was read is written and kept, whatever ends the reading
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	defer im.keep.start(ctx)()
 	im.outs.start(ctx, g)
 	if im.apart {
 		for range min(im.limit, runtime.GOMAXPROCS(0)) {
@@ -123,9 +134,15 @@ func (im *importer) run(ctx context.Context, r io.Reader) (sum [sha256.Size]byte
 		sum, err = im.hash(ctx)
 		return err
 	})
-	rerr := im.read(ctx, r)
+	rerr := im.read(ctx, whole, r)
 	close(im.order)
 	close(im.work)
+	if im.keep != nil {
+		if err := g.Wait(); err != nil || rerr != nil {
+			return sum, cmp.Or(err, rerr)
+		}
+		return sum, context.Cause(whole)
+	}
 	if rerr != nil {
 		// Stops the others; the first error is the one that is told.
 		g.Go(func() error { return rerr })
@@ -133,9 +150,12 @@ func (im *importer) run(ctx context.Context, r io.Reader) (sum [sha256.Size]byte
 	return sum, g.Wait()
 }
 
-// read is step 1.
-func (im *importer) read(ctx context.Context, r io.Reader) error {
+// read is step 1, which ends with whole, the others' with ctx.
+func (im *importer) read(ctx, whole context.Context, r io.Reader) error {
 	for {
+		if whole.Err() != nil {
+			return context.Cause(whole)
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -197,13 +217,16 @@ func (im *importer) hashLeaves(ctx context.Context) error {
 
 // hash is step 2.
 func (im *importer) hash(ctx context.Context) (sum [sha256.Size]byte, err error) {
-	pair, whole := sha256pair.New(), sha256.New()
+	h, err := im.newHash()
+	if err != nil {
+		return sum, err
+	}
 	for u := range im.order {
 		if ctx.Err() != nil {
 			return sum, context.Cause(ctx)
 		}
 		if im.apart {
-			write(whole, u.content)
+			write(h.whole, u.content)
 			select {
 			case <-u.hashed:
 			case <-ctx.Done():
@@ -211,10 +234,13 @@ func (im *importer) hash(ctx context.Context) (sum [sha256.Size]byte, err error)
 			}
 		} else {
 			for leaf := range im.leaves(u) {
-				u.blocks = append(u.blocks, newBlock(rawCID(pair.Leaf(leaf)), leaf))
+				u.blocks = append(u.blocks, newBlock(rawCID(h.pair.Leaf(leaf)), leaf))
 			}
 		}
 		if err := im.also(u.content); err != nil {
+			return sum, err
+		}
+		if u.mark, err = im.mark(h, u.off+int64(len(u.content))); err != nil {
 			return sum, err
 		}
 		if err := im.link(u); err != nil {
@@ -225,9 +251,9 @@ func (im *importer) hash(ctx context.Context) (sum [sha256.Size]byte, err error)
 		}
 	}
 	if im.apart {
-		return [sha256.Size]byte(whole.Sum(nil)), nil
+		return [sha256.Size]byte(h.whole.Sum(nil)), nil
 	}
-	return pair.Sum(), nil
+	return h.pair.Sum(), nil
 }
 
 // link puts the leaves of a unit into the tree.
