@@ -8,6 +8,9 @@
 //  2. Else an item that names a root is copied from peers.
 //  3. Else the item is opened once, conditionally if its key was seen before;
 //     "not modified" is a hit as well.
+//     What an earlier flight left of the content is gone on with: the origin is
+//     asked for the rest, of the same version, or of what has the digest that
+//     the item names. If that does not fit, the flight begins anew, once.
 //  4. The body goes through dag.Import: leaves into the store and into the tee
 //     at once, digests beside them, in constant memory.
 //  5. Size and digests are compared with all that was announced. Only then are
@@ -17,6 +20,10 @@
 //
 // Invariants:
 //
+//   - A download that is cut (by its origin, by the last who waits, by the end of
+//     the process) leaves its beginning in the store if anybody will be able to
+//     tell that a rest belongs to it. One flight at a time goes on with it, for
+//     the same credential or none.
 //   - N concurrent fetches of one identity open the origin once. Who gives up
 //     hurts nobody else; the flight ends with the last who waits.
 //   - Content that does not match what was announced is recorded nowhere.

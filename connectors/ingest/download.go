@@ -98,9 +98,32 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 	return got, err
 }
 
-// download brings an item from its origin; share is the memory for it.
+// download brings an item from its origin, from where an earlier flight was cut;
+// share is the memory for it. When what that one left does not fit, or when all
+// together is not what was announced, it begins anew, once.
 func (e *Engine) download(ctx context.Context, f *flight, share *dag.Share) (Fetched, error) {
-	body, hit, err := e.open(ctx, f.item)
+	b, err := e.beginning(ctx, f.item)
+	if err != nil {
+		return Fetched{}, err
+	}
+	got, err := e.attempt(ctx, f, share, b)
+	if b == nil || !isStale(err) || ctx.Err() != nil {
+		return got, err
+	}
+	e.cfg.Logger.InfoContext(ctx, "content is fetched from its first byte again", slog.String("url", f.item.URL), slog.Any("error", err))
+	if b.used {
+		f.tee.detach() // it may have got more than there will be
+	}
+	wasted := got.OriginBytes
+	got, err = e.attempt(ctx, f, share, nil)
+	got.OriginBytes += wasted
+	return got, err
+}
+
+// attempt is download with one beginning, or with none if that is nil.
+func (e *Engine) attempt(ctx context.Context, f *flight, share *dag.Share, b *beginning) (got Fetched, err error) {
+	defer func() { e.settle(ctx, b, err) }()
+	body, hit, err := e.open(ctx, f.item, b)
 	if err != nil || body == nil {
 		return hit, err
 	}
@@ -109,18 +132,25 @@ func (e *Engine) download(ctx context.Context, f *flight, share *dag.Share) (Fet
 	if err != nil {
 		return Fetched{}, err
 	}
-	share.Keep(dag.ImportMemory(want.size)) // the size may be known only now
+	if b == nil {
+		share.Keep(dag.ImportMemory(want.size)) // the size may be known only now
+	}
 	if f.item.SHA256 == nil && body.SHA256 != nil {
 		if hit, ok, err := e.known(ctx, f.item, body); ok || err != nil {
 			return hit, err
 		}
 	}
-	return e.take(ctx, f, body, want)
+	return e.take(ctx, f, body, want, b)
 }
 
-// open opens an item, conditionally if its key stands for a file that is here.
-// It returns a body, or the file that the origin says has not changed.
-func (e *Engine) open(ctx context.Context, it connectors.Item) (*connectors.Body, Fetched, error) {
+// open opens an item behind what is here, or else conditionally if its key stands
+// for a file that is here. It returns a body, or the file that the origin says has
+// not changed.
+func (e *Engine) open(ctx context.Context, it connectors.Item, b *beginning) (*connectors.Body, Fetched, error) {
+	if b != nil {
+		body, err := b.open(ctx, it)
+		return body, Fetched{}, err
+	}
 	var cond []byte
 	var hit Fetched
 	if it.Key != "" && !it.Pinned {
@@ -167,17 +197,26 @@ func (e *Engine) known(ctx context.Context, it connectors.Item, body *connectors
 	return got, true, e.cfg.Store.PutAlias(ctx, it.Key, blockstore.Alias{Root: got.File.Root, Meta: m})
 }
 
-// take reads a body into the store.
-func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, want expected) (Fetched, error) {
+// take reads a body into the store, behind what is there.
+func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, want expected, b *beginning) (Fetched, error) {
 	it := f.item
 	f.begin(FromOrigin, want.size)
 	in := &intake{r: body, size: want.size, source: it.URL}
+	kept, err := keep(it, body)
+	if err != nil {
+		return Fetched{}, err
+	}
 	var git hash.Hash
 	got := Fetched{From: FromOrigin, ETag: it.ETag, Verified: want.digest()}
 	if got.ETag == "" {
 		got.ETag = body.ETag
 	}
-	o := dag.ImportOptions{Size: max(want.size, 0), Progress: f.advance}
+	o := dag.ImportOptions{Size: max(want.size, 0), Progress: f.advance, Keep: kept}
+	if b != nil {
+		in.off = b.Size()
+		f.advance(in.off)
+		o.Resume, b.used = b.Partial, true
+	}
 	if f.tee != nil {
 		o.Tee = f.tee
 	}
@@ -200,10 +239,12 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		got.Private = s.private()
 		return e.aliases(it, body, want, aliases)
 	}
-	var err error
 	got.File, err = dag.Import(ctx, partStore{e.cfg.Store, f.part}, in, o)
 	if errors.Is(err, errBody) {
 		err = in.err
+	}
+	if isStale(err) {
+		e.forget(ctx, it)
 	}
 	got.OriginBytes = in.n
 	return got, err

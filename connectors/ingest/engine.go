@@ -51,6 +51,7 @@ type Engine struct {
 
 	mu      sync.Mutex
 	flights map[string]*flight // by identity
+	ending  map[string]*flight // those that nobody waits for any more, the last of each identity
 	serial  uint64             // of flights without identity
 	closed  bool
 }
@@ -66,7 +67,7 @@ func New(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Engine{cfg: cfg, flights: make(map[string]*flight)}
+	return &Engine{cfg: cfg, flights: make(map[string]*flight), ending: make(map[string]*flight)}
 }
 
 // Close cancels what is under way, whose callers get ErrClosed, and waits for it.

@@ -22,6 +22,7 @@ type flight struct {
 	opts   Options         // likewise
 	tee    *tee            // likewise; nil if it has none
 	part   *part           // its content, for those who look at it while it comes
+	after  *flight         // whose beginning of the content it goes on with; nil if there is none
 	cancel context.CancelCauseFunc
 
 	release func() // lets collections of garbage take what the flight brings
@@ -95,7 +96,7 @@ func (e *Engine) join(ctx context.Context, it connectors.Item, o Options) (*flig
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	f := &flight{
 		key: key, item: it, opts: o, part: newPart(), cancel: cancel, done: make(chan struct{}), release: release, users: 1,
-		progress: Progress{Total: it.Size}, watchers: map[*watcher]struct{}{w: {}},
+		progress: Progress{Total: it.Size}, watchers: map[*watcher]struct{}{w: {}}, after: e.ending[key],
 	}
 	if o.Tee != nil {
 		f.tee = &tee{w: o.Tee}
@@ -103,6 +104,10 @@ func (e *Engine) join(ctx context.Context, it connectors.Item, o Options) (*flig
 	e.flights[key] = f
 	e.running.Go(func() {
 		defer cancel(nil)
+		if f.after != nil {
+			<-f.after.done // it is cancelled
+			f.after = nil
+		}
 		f.got, f.err = e.run(ctx, f)
 		if f.err != nil && ctx.Err() != nil {
 			f.err = context.Cause(ctx)
@@ -174,9 +179,11 @@ func (e *Engine) leave(f *flight, w *watcher) {
 		return
 	}
 	f.cancel(errAbandoned)
-	// Who comes now must not join what is ending. Close still waits for it.
+	// Who comes now must not join what is ending, but wait for what it leaves.
+	// Close waits for it, too.
 	if e.flights[f.key] == f {
 		delete(e.flights, f.key)
+		e.ending[f.key] = f
 	}
 }
 
@@ -186,6 +193,9 @@ func (e *Engine) retire(f *flight) {
 	defer e.mu.Unlock()
 	if e.flights[f.key] == f {
 		delete(e.flights, f.key)
+	}
+	if e.ending[f.key] == f {
+		delete(e.ending, f.key)
 	}
 }
 

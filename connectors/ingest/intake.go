@@ -17,6 +17,7 @@ type intake struct {
 	r      io.Reader
 	size   int64  // bytes announced, -1 if unknown
 	source string // for errors
+	off    int64  // bytes of the content that come before the body
 	n      int64  // bytes read
 	ended  bool
 	err    error // why it broke
@@ -33,12 +34,12 @@ func (in *intake) Read(p []byte) (int, error) {
 	n, err := in.r.Read(p)
 	in.n += int64(n)
 	switch {
-	case in.size >= 0 && in.n > in.size:
+	case in.size >= 0 && in.off+in.n > in.size:
 		in.err = in.fail(connectors.ErrMismatch, fmt.Sprintf("it goes on after the announced %d bytes", in.size))
 		return 0, errBody
 	case err == io.EOF: // a wrapped EOF is an error, not an end
-		if in.size >= 0 && in.n < in.size {
-			in.err = in.fail(connectors.ErrUpstream, fmt.Sprintf("it ends after %d of the announced %d bytes", in.n, in.size))
+		if in.size >= 0 && in.off+in.n < in.size {
+			in.err = in.fail(connectors.ErrUpstream, fmt.Sprintf("it ends after %d of the announced %d bytes", in.off+in.n, in.size))
 			return n, errBody
 		}
 		in.ended = true
@@ -55,7 +56,7 @@ func (in *intake) whole() error {
 	case in.err != nil:
 		return in.err
 	case !in.ended:
-		return in.fail(connectors.ErrUpstream, fmt.Sprintf("its end was not seen after %d bytes", in.n))
+		return in.fail(connectors.ErrUpstream, fmt.Sprintf("its end was not seen after %d bytes", in.off+in.n))
 	}
 	return nil
 }
