@@ -9,25 +9,28 @@ import (
 	"github.com/hypha-node/hypha-node/blockstore"
 )
 
-// keeper keeps the beginning of a content, beside the import that writes it: it
-// is never waited for, and where it is slow, it takes longer steps.
+// keeper keeps the beginning of a content, beside the import that writes it. That
+// one reads at most two steps ahead of what is kept.
 type keeper struct {
 	file    *blockstore.Partial
 	every   int64
 	profile string
 	note    []byte
 	wake    chan struct{} // room for one: there is enough to keep
+	moved   chan struct{} // room for one: an attempt has ended
 
 	mu     sync.Mutex
 	last   *mark // up to where all leaves are written
-	kept   int64 // bytes; of the last attempt
-	failed bool  // that attempt
+	begun  int64 // bytes that the last attempt was to keep
+	ended  int64 // the same of the last attempt that ended
+	failed bool  // that one
 }
 
 func newKeeper(o *ImportOptions, file *blockstore.Partial) *keeper {
+	kept := file.Kept().Size
 	k := &keeper{
 		file: file, every: o.Keep.Every, profile: o.Profile.String(), note: o.Keep.Note,
-		wake: make(chan struct{}, 1), kept: file.Kept().Size,
+		wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), begun: kept, ended: kept,
 	}
 	if k.every <= 0 {
 		k.every = keepEvery
@@ -43,15 +46,40 @@ func (k *keeper) written(m *mark) {
 	}
 	k.mu.Lock()
 	k.last = m
-	enough := m.end-k.kept >= k.every
+	enough := m.end-k.begun >= k.every
 	k.mu.Unlock()
-	if !enough {
-		return
+	if enough {
+		signal(k.wake)
 	}
+}
+
+// signal wakes who waits for a channel with room for one.
+func signal(c chan<- struct{}) {
 	select {
-	case k.wake <- struct{}{}:
-	default: // it will see this mark when it is awake
+	case c <- struct{}{}:
+	default: // it will look at what is there when it is awake
 	}
+}
+
+// wait returns when no more than two steps of what is read, in bytes, still have
+// to be kept, so that no more is fetched again; or when either context ends. A
+// nil keeper waits for nothing.
+func (k *keeper) wait(ctx, whole context.Context, read int64) {
+	for k != nil && k.behind(read) > 2*k.every {
+		select {
+		case <-k.moved:
+		case <-ctx.Done():
+			return
+		case <-whole.Done():
+			return
+		}
+	}
+}
+
+func (k *keeper) behind(read int64) int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return read - k.ended
 }
 
 // start begins to keep, and returns what ends that.
@@ -82,19 +110,20 @@ func (k *keeper) start(ctx context.Context) (stop func()) {
 func (k *keeper) keep(ctx context.Context) {
 	k.mu.Lock()
 	m := k.last
-	if m == nil || m.end <= k.kept && !k.failed {
+	if m == nil || m.end <= k.begun && !k.failed {
 		k.mu.Unlock()
 		return
 	}
-	k.kept = m.end
+	k.begun = m.end
 	k.mu.Unlock()
 	state, err := json.Marshal(keptState{Profile: k.profile, Whole: m.whole, Also: m.also, Note: k.note})
 	if err == nil {
 		err = k.file.Keep(ctx, m.end, state)
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.failed = err != nil
+	k.ended, k.failed = m.end, err != nil
+	k.mu.Unlock()
+	signal(k.moved)
 }
 
 // leave decides what stays of an import that failed with err: what came before an

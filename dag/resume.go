@@ -27,9 +27,8 @@ type Keep struct {
 	Every int64  // bytes of content that come until the next time; 0 means 16 MiB
 }
 
-// keepEvery leaves room for what comes while 16 MiB are flushed: of a window of
-// 32 MiB, no more is fetched again.
-const keepEvery = 16 << 20
+// keepEvery is half a window: while one half is flushed, the other comes.
+const keepEvery = window / 2
 
 // Partial is the beginning of a content that is in a store, held for one Import.
 type Partial struct {
