@@ -61,11 +61,11 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// wait returns when no more than two steps of what is read, in bytes, still have
-// to be kept, so that no more is fetched again; or when either context ends. A
-// nil keeper waits for nothing.
-func (k *keeper) wait(ctx, whole context.Context, read int64) {
-	for k != nil && k.behind(read) > 2*k.every {
+// wait returns when another unit can be read behind so many bytes, and still no
+// more than two steps have to be kept, for that is what is fetched again; or when
+// either context ends. A nil keeper waits for nothing.
+func (k *keeper) wait(ctx, whole context.Context, read int64, unit int) {
+	for k != nil && k.behind(read) > max(k.every, 2*k.every-int64(unit)) {
 		select {
 		case <-k.moved:
 		case <-ctx.Done():

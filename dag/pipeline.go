@@ -153,7 +153,7 @@ func (im *importer) run(ctx context.Context, r io.Reader) (sum [sha256.Size]byte
 // read is step 1, which ends with whole, the others' with ctx.
 func (im *importer) read(ctx, whole context.Context, r io.Reader) error {
 	for {
-		im.keep.wait(ctx, whole, im.size)
+		im.keep.wait(ctx, whole, im.size, im.unitSize())
 		if whole.Err() != nil {
 			return context.Cause(whole)
 		}

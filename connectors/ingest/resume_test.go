@@ -32,12 +32,11 @@ type source struct {
 	given   int                // bytes
 }
 
-// with returns a source of content that breaks after so many bytes.
-func (s *source) with(content []byte, version string, cut int) *source {
+// with makes it an origin of content that breaks after so many bytes.
+func (s *source) with(content []byte, version string, cut int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.content, s.version, s.cut, s.opened, s.given = content, version, cut, nil, 0
-	return s
 }
 
 func (s *source) asked() []int64 {
