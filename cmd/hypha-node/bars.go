@@ -69,11 +69,12 @@ func (b *bars) update(p control.Progress) {
 	if p.Total > 0 && p.Total != at.last.Total {
 		at.SetTotal(p.Total, false)
 	}
+	counts := known && at.last.From == p.From
 	at.last = p
-	if known {
+	if counts {
 		at.EwmaSetCurrent(p.Done, max(now.Sub(at.at), time.Millisecond))
 	} else {
-		at.SetCurrent(p.Done) // how long this took is not known: no speed yet
+		at.SetCurrent(p.Done) // how long this took is not known, and some may have been here: no speed yet
 	}
 	at.at = now
 }

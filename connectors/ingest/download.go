@@ -69,7 +69,7 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 			Err: fmt.Errorf("%w: not in the store, and there is no network to ask", connectors.ErrNotFound),
 		}
 	}
-	f.begin(FromPeer, it.Size)
+	f.begin(FromPeer, 0, it.Size)
 	want := expect(it)
 	o := dag.CopyOptions{
 		Timeout:  f.opts.Timeout,
@@ -200,7 +200,6 @@ func (e *Engine) known(ctx context.Context, it connectors.Item, body *connectors
 // take reads a body into the store, behind what is there.
 func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, want expected, b *beginning) (Fetched, error) {
 	it := f.item
-	f.begin(FromOrigin, want.size)
 	in := &intake{r: body, size: want.size, source: it.URL}
 	kept, err := keep(it, body)
 	if err != nil {
@@ -213,10 +212,9 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 	}
 	o := dag.ImportOptions{Size: max(want.size, 0), Progress: f.advance, Keep: kept}
 	if b != nil {
-		in.off = b.Size()
-		f.advance(in.off)
-		o.Resume, b.used = b.Partial, true
+		in.off, o.Resume, b.used = b.Size(), b.Partial, true
 	}
+	f.begin(FromOrigin, in.off, want.size)
 	if f.tee != nil {
 		o.Tee = f.tee
 	}

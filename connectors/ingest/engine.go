@@ -128,7 +128,7 @@ const (
 
 // Progress is how far a fetch is.
 type Progress struct {
-	Done  int64 // bytes
+	Done  int64 // bytes, with those that an earlier download left
 	Total int64 // bytes, -1 while unknown
 	From  From  // "" while that is being found out
 }

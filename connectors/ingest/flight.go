@@ -206,12 +206,13 @@ func (f *flight) fellFor(err error, it connectors.Item) bool {
 	return errors.As(err, &origin) && (f.item.URL != it.URL || f.item.Key != it.Key)
 }
 
-// begin says where the content comes from and how much it is, -1 if unknown.
-func (f *flight) begin(from From, total int64) {
+// begin says where the content comes from, how much of it is here and how much it
+// is, -1 if unknown.
+func (f *flight) begin(from From, done, total int64) {
 	f.part.begin()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.progress = Progress{Total: total, From: from}
+	f.progress = Progress{Done: done, Total: total, From: from}
 	f.tell()
 }
 

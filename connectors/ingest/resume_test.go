@@ -187,7 +187,7 @@ func TestResume(t *testing.T) {
 				tee := &memFile{}
 				first := int64(-1)
 				got, err := r.e.Fetch(ctx, of(s, i), ingest.Options{Tee: tee, Progress: func(p ingest.Progress) {
-					if first < 0 && p.From == ingest.FromOrigin && p.Done > 0 {
+					if first < 0 && p.From == ingest.FromOrigin {
 						first = p.Done
 					}
 				}})
