@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"log/slog"
@@ -26,12 +27,31 @@ const (
 // errShort says that a part file has less than what was kept of it.
 var errShort = errors.New("less than what was kept")
 
-// Partial is a FileWriter of a file whose beginning is kept: what Keep noted
+// PartialFile is a FileWriter of a file whose beginning is kept: what Keep noted
 // outlives Abort, Close, kill -9 and power cuts, until ResumeFile goes on with it
 // or it is dropped. It is given up with the part file after a failed write, when
 // it was not gone on with for a week, by a collection, and when a new file needs
-// its room.
-type Partial struct{ *fileWriter }
+// its room. What was written can be read, not verified: the caller compares it
+// with the leaves.
+type PartialFile interface {
+	FileWriter
+	io.ReaderAt
+	// Kept returns what is kept, a Size of 0 for nothing.
+	Kept() Kept
+	// Leaves yields the CID and the bytes of the content of each leaf that is
+	// kept, in order.
+	Leaves() iter.Seq2[cid.Cid, int64]
+	// Keep makes durable that the content before byte n is here, with the state
+	// that its writer needs to go on, of 64 KiB at most. Up to there, all leaves
+	// have been written, in order. After an error that left the part file sound,
+	// the writer can go on.
+	Keep(ctx context.Context, n int64, state []byte) error
+	// Drop is Abort that forgets what was kept, too.
+	Drop() error
+}
+
+// partialFile is the PartialFile of a Disk.
+type partialFile struct{ *fileWriter }
 
 // Kept is what is known of the beginning of a file.
 type Kept struct {
@@ -43,7 +63,7 @@ type Kept struct {
 // KeepFile is NewFile for a file of size bytes whose beginning may be kept under
 // a name. What was kept under that name before is dropped. While somebody else
 // writes a file of that name, and where there is only one leaf, Keep does nothing.
-func (d *Disk) KeepFile(ctx context.Context, name string, size int64) (*Partial, error) {
+func (d *Disk) KeepFile(ctx context.Context, name string, size int64) (PartialFile, error) {
 	if err := d.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -64,18 +84,18 @@ func (d *Disk) KeepFile(ctx context.Context, name string, size int64) (*Partial,
 	return d.newPartial(ctx, size, k)
 }
 
-func (d *Disk) newPartial(ctx context.Context, size int64, k *keeping) (*Partial, error) {
+func (d *Disk) newPartial(ctx context.Context, size int64, k *keeping) (PartialFile, error) {
 	w, err := d.newFile(ctx, size, k)
 	if err != nil {
 		return nil, err
 	}
-	return &Partial{w}, nil
+	return partialFile{w}, nil
 }
 
 // ResumeFile goes on with a file that was kept under a name: its next leaf begins
 // at byte Kept().Size, and its inner nodes are put again. ipld.ErrNotFound when
 // there is none, and while somebody else writes it.
-func (d *Disk) ResumeFile(ctx context.Context, name string) (*Partial, error) {
+func (d *Disk) ResumeFile(ctx context.Context, name string) (PartialFile, error) {
 	if err := d.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -87,7 +107,7 @@ func (d *Disk) ResumeFile(ctx context.Context, name string) (*Partial, error) {
 	}
 	w, err := d.resume(ctx, key)
 	if err == nil {
-		return &Partial{w}, nil
+		return partialFile{w}, nil
 	}
 	defer d.claims.giveBack(key)
 	if errors.Is(err, errAbsent) {
@@ -188,8 +208,8 @@ func (k *keeping) set(rec partialRecord, next int) {
 	k.rec, k.next = rec, next
 }
 
-// Kept returns what is kept, a Size of 0 for nothing.
-func (p *Partial) Kept() Kept {
+// Kept returns what is kept.
+func (p partialFile) Kept() Kept {
 	if p.keep == nil {
 		return Kept{Total: p.size}
 	}
@@ -197,9 +217,8 @@ func (p *Partial) Kept() Kept {
 	return Kept{Size: rec.kept, Total: rec.size, State: slices.Clone(rec.state)}
 }
 
-// Leaves yields the CID and the bytes of the content of each leaf that is kept,
-// in order.
-func (p *Partial) Leaves() iter.Seq2[cid.Cid, int64] {
+// Leaves yields what is kept.
+func (p partialFile) Leaves() iter.Seq2[cid.Cid, int64] {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var leaves []placedBlock
@@ -216,25 +235,8 @@ func (p *Partial) Leaves() iter.Seq2[cid.Cid, int64] {
 	}
 }
 
-// ReadAt reads content that is kept. It is NOT verified: the caller compares it
-// with the leaves.
-func (p *Partial) ReadAt(b []byte, off int64) (int, error) {
-	p.mu.Lock()
-	f := p.f
-	if f == nil || p.spent {
-		p.mu.Unlock()
-		return 0, errSpent
-	}
-	p.writes.Add(1)
-	p.mu.Unlock()
-	defer p.writes.Done()
-	return f.ReadAt(b, off)
-}
-
-// Keep makes durable that the content before byte n is here, with the state that
-// its writer needs to go on. Up to there, all leaves have been written, in order.
-// After an error that left the part file sound, the writer can go on.
-func (p *Partial) Keep(ctx context.Context, n int64, state []byte) error {
+// Keep notes how far the file is.
+func (p partialFile) Keep(ctx context.Context, n int64, state []byte) error {
 	if p.keep == nil {
 		return nil
 	}
@@ -257,7 +259,7 @@ func (p *Partial) Keep(ctx context.Context, n int64, state []byte) error {
 
 // fresh returns the leaves before byte n that the index does not know yet. If
 // there are any, the caller calls writes.Done.
-func (p *Partial) fresh(n int64) ([]placedBlock, error) {
+func (p partialFile) fresh(n int64) ([]placedBlock, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.usable(); err != nil {
@@ -279,7 +281,7 @@ func (p *Partial) fresh(n int64) ([]placedBlock, error) {
 }
 
 // record flushes the part file and tells the index of leaves that are in it.
-func (p *Partial) record(ctx context.Context, run []placedBlock, n int64, state []byte) error {
+func (p partialFile) record(ctx context.Context, run []placedBlock, n int64, state []byte) error {
 	k := p.keep
 	if err := p.f.Sync(); err != nil {
 		return p.fault.set(noSpace(err)) // a later success would mean nothing
@@ -306,8 +308,8 @@ func (p *Partial) record(ctx context.Context, run []placedBlock, n int64, state 
 	return nil
 }
 
-// Drop is Abort that forgets what was kept, too.
-func (p *Partial) Drop() error {
+// Drop forgets everything.
+func (p partialFile) Drop() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.spent {

@@ -16,13 +16,16 @@ import (
 func longDAG(n, size int) testDAG { return bigDAG(77, n, size) }
 
 // resumeOrBegin goes on with a file, or begins it.
-func resumeOrBegin(ctx context.Context, d *Disk, name string, size int64) (*Partial, error) {
+func resumeOrBegin(ctx context.Context, d *Disk, name string, size int64) (PartialFile, error) {
 	p, err := d.ResumeFile(ctx, name)
 	if isNotFound(err) {
 		return d.KeepFile(ctx, name, size)
 	}
 	return p, err
 }
+
+// partID is the number of the part file.
+func partID(p PartialFile) uint64 { return p.(partialFile).id }
 
 // writeLeaves writes leaves [from, to) of a file of equal leaves.
 func writeLeaves(w FileWriter, leaves []blocks.Block, from, to int) error {
@@ -148,7 +151,7 @@ func TestPartial(t *testing.T) {
 }
 
 // checkKept compares what is kept with the file.
-func checkKept(t *testing.T, p *Partial, f testDAG) {
+func checkKept(t *testing.T, p PartialFile, f testDAG) {
 	t.Helper()
 	var end int64
 	i := 0
@@ -174,10 +177,10 @@ func TestPartialDropped(t *testing.T) {
 	const leaf = 512 << 10
 	for _, tc := range []struct {
 		name string
-		drop func(t *testing.T, m *machine, p *Partial)
+		drop func(t *testing.T, m *machine, p PartialFile)
 	}{
-		{"dropped", func(t *testing.T, _ *machine, p *Partial) { noErr(t, p.Drop()) }},
-		{"begun anew", func(t *testing.T, m *machine, p *Partial) {
+		{"dropped", func(t *testing.T, _ *machine, p PartialFile) { noErr(t, p.Drop()) }},
+		{"begun anew", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
 			q, err := m.disk.KeepFile(t.Context(), "n", f.Size)
 			noErr(t, err)
@@ -186,7 +189,7 @@ func TestPartialDropped(t *testing.T) {
 			}
 			noErr(t, q.Abort())
 		}},
-		{"collected", func(t *testing.T, m *machine, p *Partial) {
+		{"collected", func(t *testing.T, m *machine, p PartialFile) {
 			if got, err := m.disk.Collect(t.Context(), testLinks); err != nil || len(partFiles(t, m.disk)) != 1 {
 				t.Fatalf("collected a file that is being written: %+v, %v", got, err)
 			}
@@ -195,7 +198,7 @@ func TestPartialDropped(t *testing.T) {
 				t.Errorf("collected %+v, %v, want %d bytes", got, err, 3*leaf)
 			}
 		}},
-		{"a new file needs the room", func(t *testing.T, m *machine, p *Partial) {
+		{"a new file needs the room", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
 			m.fs.SetFree(m.disk.space.keep(1<<40) + 2<<20)
 			if _, err := m.disk.NewFile(t.Context(), 64<<20); err == nil {
@@ -208,28 +211,28 @@ func TestPartialDropped(t *testing.T) {
 				t.Error("this disk does not get more room by removals, and yet there is room")
 			}
 		}},
-		{"old", func(t *testing.T, m *machine, p *Partial) {
+		{"old", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
 			m.disk.clock.Add(int64(partialAge + time.Hour))
 			if _, err := m.disk.ResumeFile(t.Context(), "n"); !isNotFound(err) {
 				t.Errorf("resumed: %v", err)
 			}
 		}},
-		{"old at a start", func(t *testing.T, m *machine, p *Partial) {
+		{"old at a start", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
 			m.disk.clock.Add(int64(partialAge + time.Hour))
 			noErr(t, m.disk.Pin(t.Context(), Pin{Root: f.Root}))
 			m.cut()
 			m.start()
 		}},
-		{"low disk at a start", func(t *testing.T, m *machine, p *Partial) {
+		{"low disk at a start", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
 			reserve := m.disk.space.keep(1 << 40)
 			m.cut()
 			m.fs.SetFree(reserve - 1)
 			m.start()
 		}},
-		{"damaged record", func(t *testing.T, m *machine, p *Partial) {
+		{"damaged record", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
 			noErr(t, m.idx.write([]indexOp{{partialKey("n"), []byte("?")}}))
 			if _, err := m.disk.ResumeFile(t.Context(), "n"); !isNotFound(err) {
@@ -238,27 +241,27 @@ func TestPartialDropped(t *testing.T) {
 			m.cut()
 			m.start()
 		}},
-		{"damaged leaves", func(t *testing.T, m *machine, p *Partial) {
+		{"damaged leaves", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
-			noErr(t, m.idx.write([]indexOp{{keptKey(p.id, 2*leaf), []byte("?")}}))
+			noErr(t, m.idx.write([]indexOp{{keptKey(partID(p), 2*leaf), []byte("?")}}))
 			if _, err := m.disk.ResumeFile(t.Context(), "n"); !isNotFound(err) {
 				t.Errorf("resumed: %v", err)
 			}
 		}},
-		{"part file is short", func(t *testing.T, m *machine, p *Partial) {
+		{"part file is short", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
-			noErr(t, m.disk.cutPart(partName(p.id), 3*leaf-1))
+			noErr(t, m.disk.cutPart(partName(partID(p)), 3*leaf-1))
 			if _, err := m.disk.ResumeFile(t.Context(), "n"); !isNotFound(err) {
 				t.Errorf("resumed: %v", err)
 			}
 		}},
-		{"part file is gone", func(t *testing.T, m *machine, p *Partial) {
+		{"part file is gone", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
-			noErr(t, m.fs.Remove(partName(p.id)))
+			noErr(t, m.fs.Remove(partName(partID(p))))
 			m.cut()
 			m.start()
 		}},
-		{"index is lost", func(t *testing.T, m *machine, p *Partial) {
+		{"index is lost", func(t *testing.T, m *machine, p PartialFile) {
 			noErr(t, p.Abort())
 			noErr(t, m.disk.Sync(t.Context()))
 			m.cut()

@@ -12,7 +12,7 @@ import (
 // keeper keeps the beginning of a content, beside the import that writes it. That
 // one reads at most two steps ahead of what is kept.
 type keeper struct {
-	file    *blockstore.Partial
+	file    blockstore.PartialFile
 	every   int64
 	profile string
 	note    []byte
@@ -26,7 +26,7 @@ type keeper struct {
 	failed bool  // that one
 }
 
-func newKeeper(o *ImportOptions, file *blockstore.Partial) *keeper {
+func newKeeper(o *ImportOptions, file blockstore.PartialFile) *keeper {
 	kept := file.Kept().Size
 	k := &keeper{
 		file: file, every: o.Keep.Every, profile: o.Profile.String(), note: o.Keep.Note,

@@ -32,7 +32,7 @@ const keepEvery = window / 2
 
 // Partial is the beginning of a content that is in a store, held for one Import.
 type Partial struct {
-	file  *blockstore.Partial
+	file  blockstore.PartialFile
 	kept  blockstore.Kept
 	state keptState
 }
@@ -45,16 +45,16 @@ type keptState struct {
 	Note    []byte   `json:"note"`
 }
 
-// keepStore is a store that keeps the beginning of files; blockstore.Disk is one.
-type keepStore interface {
-	KeepFile(ctx context.Context, name string, size int64) (*blockstore.Partial, error)
-	ResumeFile(ctx context.Context, name string) (*blockstore.Partial, error)
+// KeepStore is a store that keeps the beginning of files; blockstore.Disk is one.
+type KeepStore interface {
+	KeepFile(ctx context.Context, name string, size int64) (blockstore.PartialFile, error)
+	ResumeFile(ctx context.Context, name string) (blockstore.PartialFile, error)
 }
 
 // Resume takes what is kept of a content for ImportOptions.Resume, or for Leave
 // or Drop. It returns nil when there is nothing, or somebody else has it.
 func Resume(ctx context.Context, s blockstore.Store, name string) (*Partial, error) {
-	ks, ok := s.(keepStore)
+	ks, ok := s.(KeepStore)
 	if !ok {
 		return nil, nil //nolint:nilnil // as the comment says
 	}
@@ -81,6 +81,10 @@ func (p *Partial) Total() int64 { return p.kept.Total }
 // Note returns what Keep.Note was.
 func (p *Partial) Note() []byte { return p.state.Note }
 
+// ReadAt reads what is here, not verified, until the Import that goes on with it
+// commits or ends.
+func (p *Partial) ReadAt(b []byte, off int64) (int, error) { return p.file.ReadAt(b, off) }
+
 // Leave gives the beginning back as it was.
 func (p *Partial) Leave() error { return p.file.Abort() }
 
@@ -100,7 +104,7 @@ func (im *importer) begin(ctx context.Context) error {
 		size = -1
 	}
 	var err error
-	ks, ok := im.dst.(keepStore)
+	ks, ok := im.dst.(KeepStore)
 	if !ok || im.Keep.Name == "" || size < 0 {
 		im.file, err = im.dst.NewFile(ctx, size)
 		return err

@@ -102,7 +102,7 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 // share is the memory for it. When what that one left does not fit, or when all
 // together is not what was announced, it begins anew, once.
 func (e *Engine) download(ctx context.Context, f *flight, share *dag.Share) (Fetched, error) {
-	b, err := e.beginning(ctx, f.item)
+	b, err := e.beginning(ctx, f)
 	if err != nil {
 		return Fetched{}, err
 	}
@@ -213,6 +213,8 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 	o := dag.ImportOptions{Size: max(want.size, 0), Progress: f.advance, Keep: kept}
 	if b != nil {
 		in.off, o.Resume, b.used = b.Size(), b.Partial, true
+		f.part.open(b.Partial)
+		f.part.add(0, in.off)
 	}
 	f.begin(FromOrigin, in.off, want.size)
 	if f.tee != nil {
@@ -237,7 +239,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		got.Private = s.private()
 		return e.aliases(it, body, want, aliases)
 	}
-	got.File, err = dag.Import(ctx, partStore{e.cfg.Store, f.part}, in, o)
+	got.File, err = dag.Import(ctx, partOf(e.cfg.Store, f.part), in, o)
 	if errors.Is(err, errBody) {
 		err = in.err
 	}

@@ -43,9 +43,10 @@ type note struct {
 }
 
 // beginning finds what an earlier flight left of an item; nil if there is nothing.
-func (e *Engine) beginning(ctx context.Context, it connectors.Item) (*beginning, error) {
+func (e *Engine) beginning(ctx context.Context, f *flight) (*beginning, error) {
+	it := f.item
 	for _, name := range names(it) {
-		p, err := dag.Resume(ctx, e.cfg.Store, name)
+		p, err := dag.Resume(ctx, partOf(e.cfg.Store, f.part), name)
 		if err != nil {
 			return nil, err
 		}

@@ -390,3 +390,47 @@ func TestResumeShared(t *testing.T) {
 		t.Errorf("%q are left", left)
 	}
 }
+
+// waiting is a body that waits.
+type waiting struct {
+	io.ReadCloser
+	until <-chan struct{}
+}
+
+func (b waiting) Read(p []byte) (int, error) {
+	<-b.until
+	return b.ReadCloser.Read(p)
+}
+
+// TestResumeView holds that who looks at a download that goes on sees it from its
+// first byte on, at once.
+func TestResumeView(t *testing.T) {
+	const half = 3 << 20
+	content := random(1, 2*half)
+	r, s := newRepository(t), &source{}
+	it := withSHA256(s.item("u"), content)
+	s.with(content, "v1", half)
+	r.cutAt(it)
+	s.with(content, "v1", -1)
+	free := make(chan struct{})
+	release := sync.OnceFunc(func() { close(free) })
+	defer release()
+	it.Open = func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
+		b, err := s.open(ctx, off, n, cond)
+		if err == nil {
+			b.ReadCloser = waiting{b.ReadCloser, free}
+		}
+		return b, err
+	}
+	w := watch(t, r.e, it)
+	if got := w.see(t, half); !bytes.Equal(got, content[:half]) {
+		t.Error("the view shows something else")
+	}
+	release()
+	<-w.done
+	must(t, w.err)
+	if !w.view.Same() || w.got.OriginBytes != half {
+		t.Errorf("same %v, %d bytes of the origin", w.view.Same(), w.got.OriginBytes)
+	}
+	checkStored(t, r.d, w.got.File, content)
+}
