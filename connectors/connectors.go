@@ -15,7 +15,7 @@ import (
 
 // Errors of this package; errors.Is finds them in an Error.
 var (
-	ErrUnsupported  = errors.New("unsupported reference")   // no connector takes it: 400
+	ErrUnsupported  = errors.New("unsupported reference")   // no connector takes it: 422
 	ErrInvalid      = errors.New("invalid reference")       // malformed, says which field: 400
 	ErrForbidden    = errors.New("refused address")         // a job may not make the node talk to it: 403
 	ErrNotFound     = errors.New("not found")               // repository, revision, file, CID: 404
@@ -129,5 +129,16 @@ func (s Set) For(ref Ref) (Connector, error) {
 			return c, nil
 		}
 	}
-	return nil, fmt.Errorf("reference of type %q: %w", ref.Type, ErrUnsupported)
+	return nil, unserved(ref)
+}
+
+// unserved says why no connector takes a reference.
+func unserved(ref Ref) error {
+	if ref.Dataset == "" {
+		return fmt.Errorf("reference of type %q: %w", ref.Type, ErrUnsupported)
+	}
+	return &Error{
+		Op: "resolve", Source: ref.String(), Hint: "name the slice's file: by its CID (type cids), URL or repository",
+		Err: fmt.Errorf("%w: slices of data sets are given by the nodes of the original Hypha, whose network this node can't join", ErrUnsupported),
+	}
 }

@@ -15,6 +15,7 @@ import (
 type Error struct {
 	Status     int                `json:"-"`          // HTTP status; 0 when it came in a stream
 	Code       string             `json:"error"`      // "not_found", "invalid_path", …
+	Class      string             `json:"class"`      // "connector_error", "network_error", "io_error" or ""
 	Detail     string             `json:"detail"`     // for people
 	Hint       string             `json:"hint"`       // the next step, or ""
 	RequestID  string             `json:"request_id"` // as in the node's log

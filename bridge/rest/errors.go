@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
@@ -54,46 +55,55 @@ type class struct {
 	status int
 	code   string
 	hint   string // the next step, unless the error brings its own
+	kind   string // what the original Job Bridge calls it, "" where it has no name for it
 }
+
+// Kinds of failures, by the names that the original Job Bridge has for them: the
+// field class, for whoever reads logs by them.
+const (
+	fromOrigin  = "connector_error" // of the source of a reference
+	fromNetwork = "network_error"   // between nodes
+	fromDisk    = "io_error"        // of the node's disk, or of a file of the work directory
+)
 
 // classes is the table of errors, most telling first: of several that match,
 // the first counts. Nothing else in the API chooses a status.
 func classes() []class {
 	return []class{
-		{errRoute, http.StatusNotFound, "not_found", ""},
-		{ErrCaller, http.StatusForbidden, "forbidden_caller", "a job's socket is for the processes of that job"},
-		{errMethod, http.StatusMethodNotAllowed, "method_not_allowed", ""},
-		{errMedia, http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json"},
-		{errBody, http.StatusRequestEntityTooLarge, "too_large", ""},
-		{errCrowd, http.StatusServiceUnavailable, "busy", ""},
-		{errTimeout, http.StatusRequestTimeout, "timeout", ""},
-		{errJSON, http.StatusBadRequest, "invalid_json", ""},
-		{bridge.ErrClosed, http.StatusServiceUnavailable, "shutting_down", ""},
-		{ingest.ErrClosed, http.StatusServiceUnavailable, "shutting_down", ""},
-		{blockstore.ErrClosed, http.StatusServiceUnavailable, "shutting_down", ""},
-		{blockstore.ErrNoSpace, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc"},
-		{syscall.ENOSPC, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc"},
-		{syscall.EDQUOT, http.StatusInsufficientStorage, "no_space", "the quota of the node's user is used up"},
-		{bridge.ErrCancelled, http.StatusConflict, "cancelled", ""},
-		{errController, http.StatusBadGateway, "controller_error", ""},
-		{bridge.ErrOffline, http.StatusServiceUnavailable, "offline", "run hypha-node daemon with a network"},
-		{bridge.ErrQuota, http.StatusInsufficientStorage, "quota_exceeded", "GET /job shows the limits and what is used of them"},
-		{bridge.ErrBusy, http.StatusTooManyRequests, "busy", ""},
-		{bridge.ErrConflict, http.StatusConflict, "conflict", ""},
-		{bridge.ErrNotFound, http.StatusNotFound, "not_found", ""},
-		{bridge.ErrInvalidPath, http.StatusBadRequest, "invalid_path", ""},
-		{bridge.ErrTooMany, http.StatusUnprocessableEntity, "too_many_files", "name fewer files, or narrow the patterns"},
-		{connectors.ErrMismatch, http.StatusUnprocessableEntity, "checksum_mismatch", ""},
-		{connectors.ErrForbidden, http.StatusForbidden, "forbidden_address", "the operator can allow it: daemon --http-allow CIDR"},
-		{connectors.ErrUnauthorized, http.StatusForbidden, "gated", ""},
-		{connectors.ErrNotFound, http.StatusNotFound, "not_found", ""},
-		{connectors.ErrUnsupported, http.StatusBadRequest, "unsupported_reference", ""},
-		{connectors.ErrInvalid, http.StatusBadRequest, "invalid_request", ""},
-		{errValue, http.StatusBadRequest, "invalid_request", ""},
-		{connectors.ErrUpstream, http.StatusBadGateway, "origin_error", ""},
-		{dag.ErrMalformed, http.StatusBadGateway, "origin_error", ""},
-		{dag.ErrNoProgress, http.StatusNotFound, "not_found", "connect to a peer that has the content"},
-		{context.DeadlineExceeded, http.StatusGatewayTimeout, "timeout", ""},
+		{errRoute, http.StatusNotFound, "not_found", "", ""},
+		{ErrCaller, http.StatusForbidden, "forbidden_caller", "a job's socket is for the processes of that job", ""},
+		{errMethod, http.StatusMethodNotAllowed, "method_not_allowed", "", ""},
+		{errMedia, http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json", ""},
+		{errBody, http.StatusRequestEntityTooLarge, "too_large", "", ""},
+		{errCrowd, http.StatusServiceUnavailable, "busy", "", ""},
+		{errTimeout, http.StatusRequestTimeout, "timeout", "", ""},
+		{errJSON, http.StatusBadRequest, "invalid_json", "", ""},
+		{bridge.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "", ""},
+		{ingest.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "", ""},
+		{blockstore.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "", ""},
+		{blockstore.ErrNoSpace, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc", fromDisk},
+		{syscall.ENOSPC, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc", fromDisk},
+		{syscall.EDQUOT, http.StatusInsufficientStorage, "no_space", "the quota of the node's user is used up", fromDisk},
+		{bridge.ErrCancelled, http.StatusConflict, "cancelled", "", ""},
+		{errController, http.StatusBadGateway, "controller_error", "", fromNetwork},
+		{bridge.ErrOffline, http.StatusServiceUnavailable, "offline", "run hypha-node daemon with a network", fromNetwork},
+		{bridge.ErrQuota, http.StatusInsufficientStorage, "quota_exceeded", "GET /job shows the limits and what is used of them", ""},
+		{bridge.ErrBusy, http.StatusTooManyRequests, "busy", "", ""},
+		{bridge.ErrConflict, http.StatusConflict, "conflict", "", fromDisk},
+		{bridge.ErrNotFound, http.StatusNotFound, "not_found", "", ""},
+		{bridge.ErrInvalidPath, http.StatusBadRequest, "invalid_path", "", ""},
+		{bridge.ErrTooMany, http.StatusUnprocessableEntity, "too_many_files", "name fewer files, or narrow the patterns", ""},
+		{connectors.ErrMismatch, http.StatusUnprocessableEntity, "checksum_mismatch", "", fromOrigin},
+		{connectors.ErrForbidden, http.StatusForbidden, "forbidden_address", "the operator can allow it: daemon --http-allow CIDR", fromOrigin},
+		{connectors.ErrUnauthorized, http.StatusForbidden, "gated", "", fromOrigin},
+		{connectors.ErrNotFound, http.StatusNotFound, "not_found", "", fromOrigin},
+		{connectors.ErrUnsupported, http.StatusUnprocessableEntity, "unsupported_reference", "", ""},
+		{connectors.ErrInvalid, http.StatusBadRequest, "invalid_request", "", ""},
+		{errValue, http.StatusBadRequest, "invalid_request", "", ""},
+		{connectors.ErrUpstream, http.StatusBadGateway, "origin_error", "", fromOrigin},
+		{dag.ErrMalformed, http.StatusBadGateway, "origin_error", "", fromNetwork},
+		{dag.ErrNoProgress, http.StatusNotFound, "not_found", "connect to a peer that has the content", fromNetwork},
+		{context.DeadlineExceeded, http.StatusGatewayTimeout, "timeout", "", fromNetwork},
 	}
 }
 
@@ -107,13 +117,20 @@ func classify(err error) class {
 	}
 	for _, c := range classes() {
 		if errors.Is(err, c.err) {
+			if errors.Is(c.err, bridge.ErrNotFound) && errors.Is(err, fs.ErrNotExist) { // a file, not a transfer
+				c.kind = fromDisk
+			}
 			return c
 		}
 	}
 	if ipld.IsNotFound(err) {
-		return class{err: err, status: http.StatusNotFound, code: "not_found"}
+		return class{err: err, status: http.StatusNotFound, code: "not_found", kind: fromNetwork}
 	}
-	return class{err: err, status: http.StatusInternalServerError, code: "internal"}
+	internal := class{err: err, status: http.StatusInternalServerError, code: "internal"}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		internal.kind = fromDisk
+	}
+	return internal
 }
 
 // classifySend returns the row for a send that some peers did not get: when the
@@ -124,7 +141,7 @@ func classifySend(err *bridge.SendError) class {
 			return c
 		}
 	}
-	return class{err: err, status: http.StatusBadGateway, code: codeDelivery, hint: "each of results says why; the same Idempotency-Key sends again to those that failed"}
+	return class{err: err, status: http.StatusBadGateway, code: codeDelivery, hint: "each of results says why; the same Idempotency-Key sends again to those that failed", kind: fromNetwork}
 }
 
 // codeDelivery is the code of a *bridge.SendError.
@@ -133,6 +150,7 @@ const codeDelivery = "delivery_failed"
 // problem is the body of every refusal.
 type problem struct {
 	Error     string             `json:"error"`              // stable code, lower case with underscores
+	Class     string             `json:"class,omitempty"`    // connector_error, network_error or io_error, where one of them fits
 	Detail    string             `json:"detail"`             // for people; at most 2 KiB
 	Hint      string             `json:"hint,omitempty"`     // the next step
 	RequestID string             `json:"request_id"`         // as in the node's log
@@ -183,7 +201,7 @@ func (h *Handler) judge(r *http.Request, err error) *verdict {
 		h.log.Error("request failed", attrs(r, err)...)
 	}
 	v := &verdict{status: c.status, problem: problem{
-		Error: c.code, Detail: clip(err.Error()), Hint: c.hint, RequestID: requestID(r.Context()),
+		Error: c.code, Class: c.kind, Detail: clip(err.Error()), Hint: c.hint, RequestID: requestID(r.Context()),
 	}}
 	if errors.Is(err, bridge.ErrBusy) || errors.Is(err, errCrowd) {
 		v.retryAfter = time.Second

@@ -106,33 +106,37 @@ func TestErrorTable(t *testing.T) {
 		err    error
 		status int
 		code   string
+		class  string
 	}{
-		{"path", &bridge.PathError{Path: "../x", Err: errors.New("no")}, 400, "invalid_path"},
-		{"invalid", &connectors.FieldError{Field: "f", Problem: "is odd"}, 400, "invalid_request"},
-		{"unsupported", fmt.Errorf("x: %w", connectors.ErrUnsupported), 400, "unsupported_reference"},
-		{"missing", &connectors.Error{Op: "open", Err: connectors.ErrNotFound}, 404, "not_found"},
-		{"missing block", ipld.ErrNotFound{}, 404, "not_found"},
-		{"gated", &connectors.Error{Op: "open", Status: 401, Err: connectors.ErrUnauthorized}, 403, "gated"},
-		{"address", &connectors.Error{Op: "open", Err: connectors.ErrForbidden}, 403, "forbidden_address"},
-		{"checksum", fmt.Errorf("x: %w", connectors.ErrMismatch), 422, "checksum_mismatch"},
-		{"too many", fmt.Errorf("x: %w", bridge.ErrTooMany), 422, "too_many_files"},
-		{"origin", &connectors.Error{Op: "open", Status: 500, Err: connectors.ErrUpstream}, 502, "origin_error"},
-		{"space", fmt.Errorf("x: %w", blockstore.ErrNoSpace), 507, "no_space"},
-		{"ENOSPC", &os.PathError{Op: "write", Path: "p", Err: syscall.ENOSPC}, 507, "no_space"},
-		{"quota", &os.PathError{Op: "write", Path: "p", Err: syscall.EDQUOT}, 507, "no_space"},
-		{"closing", bridge.ErrClosed, 503, "shutting_down"},
-		{"store closed", fmt.Errorf("x: %w", blockstore.ErrClosed), 503, "shutting_down"},
-		{"deadline", context.DeadlineExceeded, 504, "timeout"},
-		{"other", errors.New("surprise"), 500, "internal"},
-		{"inside a fetch", &bridge.FetchError{Path: "artifacts/x", Completed: []bridge.Result{}, Err: connectors.ErrNotFound}, 404, "not_found"},
-		{"closing beats the cause", fmt.Errorf("%w: %w", bridge.ErrClosed, connectors.ErrUpstream), 503, "shutting_down"},
+		{"path", &bridge.PathError{Path: "../x", Err: errors.New("no")}, 400, "invalid_path", ""},
+		{"invalid", &connectors.FieldError{Field: "f", Problem: "is odd"}, 400, "invalid_request", ""},
+		{"unsupported", fmt.Errorf("x: %w", connectors.ErrUnsupported), 422, "unsupported_reference", ""},
+		{"missing", &connectors.Error{Op: "open", Err: connectors.ErrNotFound}, 404, "not_found", "connector_error"},
+		{"missing block", ipld.ErrNotFound{}, 404, "not_found", "network_error"},
+		{"gated", &connectors.Error{Op: "open", Status: 401, Err: connectors.ErrUnauthorized}, 403, "gated", "connector_error"},
+		{"address", &connectors.Error{Op: "open", Err: connectors.ErrForbidden}, 403, "forbidden_address", "connector_error"},
+		{"checksum", fmt.Errorf("x: %w", connectors.ErrMismatch), 422, "checksum_mismatch", "connector_error"},
+		{"too many", fmt.Errorf("x: %w", bridge.ErrTooMany), 422, "too_many_files", ""},
+		{"origin", &connectors.Error{Op: "open", Status: 500, Err: connectors.ErrUpstream}, 502, "origin_error", "connector_error"},
+		{"space", fmt.Errorf("x: %w", blockstore.ErrNoSpace), 507, "no_space", "io_error"},
+		{"ENOSPC", &os.PathError{Op: "write", Path: "p", Err: syscall.ENOSPC}, 507, "no_space", "io_error"},
+		{"quota", &os.PathError{Op: "write", Path: "p", Err: syscall.EDQUOT}, 507, "no_space", "io_error"},
+		{"closing", bridge.ErrClosed, 503, "shutting_down", ""},
+		{"store closed", fmt.Errorf("x: %w", blockstore.ErrClosed), 503, "shutting_down", ""},
+		{"deadline", context.DeadlineExceeded, 504, "timeout", "network_error"},
+		{"other", errors.New("surprise"), 500, "internal", ""},
+		{"disk", &os.PathError{Op: "write", Path: "p", Err: syscall.EIO}, 500, "internal", "io_error"},
+		{"file", fmt.Errorf("%w: %w", bridge.ErrNotFound, os.ErrNotExist), 404, "not_found", "io_error"},
+		{"transfer", bridge.ErrNotFound, 404, "not_found", ""},
+		{"inside a fetch", &bridge.FetchError{Path: "artifacts/x", Completed: []bridge.Result{}, Err: connectors.ErrNotFound}, 404, "not_found", "connector_error"},
+		{"closing beats the cause", fmt.Errorf("%w: %w", bridge.ErrClosed, connectors.ErrUpstream), 503, "shutting_down", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			fail = tt.err
 			a := s.fetch(`"https://h/x"`)
-			if p := a.problem(t); a.status != tt.status || p.Error != tt.code || p.Detail == "" {
-				t.Errorf("%d %s; want %d %s", a.status, a.body, tt.status, tt.code)
+			if p := a.problem(t); a.status != tt.status || p.Error != tt.code || p.Class != tt.class || p.Detail == "" {
+				t.Errorf("%d %s; want %d %s of class %q", a.status, a.body, tt.status, tt.code, tt.class)
 			}
 		})
 	}

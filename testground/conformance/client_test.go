@@ -149,6 +149,7 @@ func (a answer) into(t *testing.T, status int, v any) {
 // refusal is the body of an answer that says no.
 type refusal struct {
 	Error     string          `json:"error"`
+	Class     string          `json:"class"`
 	Detail    string          `json:"detail"`
 	Hint      string          `json:"hint"`
 	Path      string          `json:"path"`

@@ -125,7 +125,10 @@ func TestF09F10Unserved(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j.post(t, "/resources/fetch", ref).refused(t, http.StatusBadRequest, "unsupported_reference")
+			r := j.post(t, "/resources/fetch", ref).refused(t, http.StatusUnprocessableEntity, "unsupported_reference")
+			if !strings.Contains(r.Detail, "slice") || !strings.Contains(r.Hint, "cids") {
+				t.Errorf("says too little: %+v", r)
+			}
 		})
 	}
 }

@@ -175,7 +175,7 @@ func TestR05Filter(t *testing.T) {
 func TestR06Strategy(t *testing.T) {
 	jobs := team(t, 0, 1)
 	jobs[1].post(t, "/resources/receive", map[string]any{"receive": toPeers("Random")}).refused(t, 422, "invalid_request")
-	jobs[1].post(t, "/resources/receive", map[string]any{"receive": rig.URI("https://h/f")}).refused(t, 400, "unsupported_reference")
+	jobs[1].post(t, "/resources/receive", map[string]any{"receive": rig.URI("https://h/f")}).refused(t, 422, "unsupported_reference")
 	s := jobs[1].receive(t, map[string]any{"receive": toPeers("One")})
 	jobs[0].write(t, "f", []byte("x"))
 	jobs[0].send(t, "f", shared.ids[1])

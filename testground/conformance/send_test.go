@@ -92,7 +92,7 @@ func TestS03NoPeers(t *testing.T) {
 	j.write(t, "f", []byte("x"))
 	j.post(t, "/resources/send", map[string]any{"send": toPeers("All"), "path": "f"}).refused(t, 400, "invalid_request")
 	j.post(t, "/resources/send", map[string]any{"send": toPeers("All", "no peer"), "path": "f"}).refused(t, 400, "invalid_request")
-	j.post(t, "/resources/send", map[string]any{"send": rig.URI("https://h/f"), "path": "f"}).refused(t, 400, "unsupported_reference")
+	j.post(t, "/resources/send", map[string]any{"send": rig.URI("https://h/f"), "path": "f"}).refused(t, 422, "unsupported_reference")
 	j.post(t, "/resources/send", map[string]any{"send": toPeers("Most", shared.ids[1]), "path": "f"}).refused(t, 400, "invalid_request")
 }
 
@@ -141,6 +141,9 @@ func TestS06SomeFail(t *testing.T) {
 	for _, tc := range []struct{ bad, code string }{{gone, "unreachable"}, {shared.ids[2], "not_in_job"}} {
 		r := jobs[0].post(t, "/resources/send", map[string]any{"send": toPeers("All", tc.bad, shared.ids[1]), "path": "f"}).
 			refused(t, 502, "delivery_failed")
+		if r.Class != "network_error" {
+			t.Errorf("class %q", r.Class)
+		}
 		var results []delivered
 		ok(t, json.Unmarshal(r.Results, &results))
 		if len(results) != 2 || results[0].PeerID != tc.bad || results[0].Status != "failed" || results[0].Error != tc.code ||

@@ -246,19 +246,22 @@ func TestT05Codes(t *testing.T) {
 		body   any
 		status int
 		code   string
+		class  string
 	}{
-		{"out of the directory", map[string]any{"fetch": rig.URI(url), "out_dir": "../x"}, 400, "invalid_path"},
-		{"absolute", map[string]any{"fetch": rig.URI(url), "out_dir": "/tmp"}, 400, "invalid_path"},
-		{"the node's own", map[string]any{"fetch": rig.URI(url), "out_dir": ".hypha"}, 400, "invalid_path"},
-		{"no such file", map[string]any{"fetch": rig.URI(missing)}, 404, "not_found"},
-		{"no such file of a repository", hfRef("nothing.bin"), 404, "not_found"},
-		{"another content", map[string]any{"type": "uri", "value": url, "checksum": digest([]byte("other"))}, 422, "checksum_mismatch"},
-		{"an unknown type", map[string]any{"type": "carrier-pigeon", "value": "x"}, 400, "unsupported_reference"},
-		{"gated", map[string]any{"type": "huggingface", "repository": "org/gated", "filenames": []string{"secret.bin"}}, 403, "gated"},
-		{"a private address", map[string]any{"type": "uri", "value": "http://169.254.169.254/latest/meta-data"}, 403, "forbidden_address"},
+		{"out of the directory", map[string]any{"fetch": rig.URI(url), "out_dir": "../x"}, 400, "invalid_path", ""},
+		{"absolute", map[string]any{"fetch": rig.URI(url), "out_dir": "/tmp"}, 400, "invalid_path", ""},
+		{"the node's own", map[string]any{"fetch": rig.URI(url), "out_dir": ".hypha"}, 400, "invalid_path", ""},
+		{"no such file", map[string]any{"fetch": rig.URI(missing)}, 404, "not_found", "connector_error"},
+		{"no such file of a repository", hfRef("nothing.bin"), 404, "not_found", "connector_error"},
+		{"another content", map[string]any{"type": "uri", "value": url, "checksum": digest([]byte("other"))}, 422, "checksum_mismatch", "connector_error"},
+		{"an unknown type", map[string]any{"type": "carrier-pigeon", "value": "x"}, 422, "unsupported_reference", ""},
+		{"gated", map[string]any{"type": "huggingface", "repository": "org/gated", "filenames": []string{"secret.bin"}}, 403, "gated", "connector_error"},
+		{"a private address", map[string]any{"type": "uri", "value": "http://169.254.169.254/latest/meta-data"}, 403, "forbidden_address", "connector_error"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			j.post(t, "/resources/fetch", tc.body).refused(t, tc.status, tc.code)
+			if r := j.post(t, "/resources/fetch", tc.body).refused(t, tc.status, tc.code); r.Class != tc.class {
+				t.Errorf("class %q, want %q", r.Class, tc.class)
+			}
 		})
 	}
 	if names := j.list(t, "artifacts"); len(names) > 0 {
