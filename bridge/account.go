@@ -7,7 +7,8 @@ import (
 	"github.com/hypha-node/hypha-node/connectors/ingest"
 )
 
-// Stats counts what a job did since it was opened.
+// Stats counts what a job did since it was created; a crash of the node may take
+// back what it did in its last seconds.
 type Stats struct {
 	Bytes    map[string]int64 `json:"bytes"`    // of files that were fetched, by "origin", "peer", "store"
 	Files    int64            `json:"files"`    // fetched and prefetched
@@ -26,7 +27,7 @@ type Stats struct {
 	Running int   `json:"running"` // transfers
 }
 
-// Stats returns what the job did since it was opened.
+// Stats returns what the job did since it was created.
 func (j *Job) Stats() Stats {
 	use := j.Use()
 	l := j.ledger

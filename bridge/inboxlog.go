@@ -24,6 +24,7 @@ import (
 //	out/<number>      a send that was accepted, until its file has reached its peers
 //	outunclean        pins may be there that no such send needs
 //	sent              no send call has this number or a greater one
+//	count             what the job has done and used
 //
 // Sequences have 16 hex digits, so that the order of the keys is theirs.
 const (
@@ -35,6 +36,7 @@ const (
 	sendKey       = "out/"
 	outUncleanKey = "outunclean"
 	sentKey       = "sent"
+	countKey      = "count"
 
 	chunk   = 8192 // items of one bitmap: 1 KiB is quickly written again
 	perItem = 64   // items of one record, at most
@@ -112,6 +114,7 @@ type loaded struct {
 	sends      []storedSend // in the order of the calls
 	outUnclean bool
 	sent       int64
+	count      storedCount
 }
 
 // load reads everything. What it can't read is an error: an item that is skipped
@@ -153,6 +156,10 @@ func (a *loaded) record(key string, value []byte, bitmaps map[int64][]byte) erro
 	case sentKey:
 		var err error
 		a.sent, err = strconv.ParseInt(string(value), 10, 64)
+		return err
+	case countKey:
+		var err error
+		a.count, err = parseCount(value)
 		return err
 	}
 	if rest, ok := strings.CutPrefix(key, sendKey); ok {

@@ -90,6 +90,7 @@ type Job struct {
 	inbox      *inbox  // nil: offline
 	outbox     *outbox // nil: offline
 	lanes      *lanes
+	counters   counters
 	controller Controller
 	announce   func(ctx context.Context, root cid.Cid) error
 
@@ -182,6 +183,7 @@ func (j *Job) join(c Config) ([]storedSend, error) {
 	}
 	j.inbox.warn = warn
 	j.sends, j.allowed = all.sent, all.sent
+	j.recount(all.count)
 	j.outbox, err = openOutbox(ctx, log, all, newPinner(c.Store, OutboxPinName(c.ID), log.putOutUnclean))
 	if err != nil {
 		return nil, err
@@ -238,6 +240,7 @@ func (j *Job) Close() error {
 		j.inbox.close()
 		j.outbox.close()
 		j.numbered()
+		j.putCount(context.Background())
 	}
 	if err := j.root.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
 		return fmt.Errorf("close work directory: %w", err)

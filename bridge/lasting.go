@@ -54,10 +54,13 @@ func (s *sending) outlast(ctx context.Context) {
 	} else {
 		results, err = s.insistFirst(ctx)
 	}
-	_, err = s.conclude(results, err)
+	goesOn := err != nil && j.Closing() && !errors.Is(err, ErrCancelled)
+	if !goesOn { // else the next process tells what it came to
+		_, err = s.conclude(results, err)
+	}
 	s.release()
 	s.cancel()
-	if err == nil || !j.Closing() || errors.Is(err, ErrCancelled) {
+	if !goesOn {
 		if err != nil {
 			j.log.Warn("send failed", logJob(j), logTransfer(s.transfer), logError(err))
 		}

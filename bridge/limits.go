@@ -115,7 +115,7 @@ func (m *limiter) dismiss(size int64) {
 // Limits returns what bounds the job: defaults are filled in, no limit is -1.
 func (j *Job) Limits() Limits { return j.limits.limits }
 
-// Use returns what the job has used of its limits since it was opened; of the
+// Use returns what the job has used of its limits since it was created; of the
 // inbox, what waits in it. Transfers counts both directions.
 func (j *Job) Use() Use {
 	m := j.limits

@@ -14,6 +14,7 @@ import (
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/bridge/bridgetest"
+	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/peers"
 )
 
@@ -393,5 +394,56 @@ func TestNumbersGoOn(t *testing.T) {
 	p[0].send("d", "x", "peer-b")
 	if len(seqs) != 4 || seqs[0] != 0 || seqs[1] != 1 || seqs[2] != 2 || seqs[3] <= 2 {
 		t.Errorf("%v", seqs)
+	}
+}
+
+// Counters go on after a restart; after a crash, from what was recorded last.
+func TestCountersGoOn(t *testing.T) {
+	p := parties(t, 2, nil)
+	replug := p[0].unplug()
+	p[0].send("a", "content", "peer-b")
+	p[1].take(1, bridge.ReceiveRequest{})
+	p[1].world.Origin.Put("/f", []byte("0123456789"))
+	ref := connectors.Ref{Type: connectors.TypeURI, Value: p[1].world.Origin.URL + "/f"}
+	if _, err := p[1].job.Fetch(t.Context(), bridge.FetchRequest{Ref: ref}); err != nil {
+		t.Fatal(err)
+	}
+	replug("peer-b")
+	id := p[0].laterTo("b", "more", bridge.SendRequest{Peers: []string{"peer-b"}})
+	p[0].until(id, "an attempt", waits)
+	for range 2 {
+		p[0].restart()
+		p[1].restart()
+	}
+	if s := p[0].job.Stats(); s.Sent != 1 || s.SentBytes != 7 || s.Failed != 0 {
+		t.Errorf("sender: %+v", s)
+	}
+	if s, use := p[1].job.Stats(), p[1].job.Use(); s.Received != 1 || s.Files != 1 || s.Bytes["origin"] != 10 || use.Files != 2 || use.Bytes != 17 {
+		t.Errorf("receiver: %+v, %+v", s, use)
+	}
+	replug()
+	p[0].until(id, "the end", over)
+	if s := p[0].job.Stats(); s.Sent != 2 || s.SentBytes != 11 || s.Failed != 0 {
+		t.Errorf("sender: %+v", s)
+	}
+}
+
+// The quota of a work directory holds across a restart.
+func TestQuotaOutlivesTheNode(t *testing.T) {
+	p := single(t, func(c *bridge.Config) { c.Limits.Files = 1 })
+	for _, name := range []string{"/a", "/b"} {
+		p.world.Origin.Put(name, []byte(name))
+	}
+	fetch := func(name string) error {
+		ref := connectors.Ref{Type: connectors.TypeURI, Value: p.world.Origin.URL + name}
+		_, err := p.job.Fetch(t.Context(), bridge.FetchRequest{Ref: ref})
+		return err
+	}
+	if err := fetch("/a"); err != nil {
+		t.Fatal(err)
+	}
+	p.restart()
+	if err := fetch("/b"); !errors.Is(err, bridge.ErrQuota) {
+		t.Errorf("%v", err)
 	}
 }

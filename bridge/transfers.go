@@ -275,6 +275,7 @@ func (j *Job) start(ctx context.Context, kind, name string, tell func(Transfer))
 	return ctx, t, func(err error) {
 		t.end(err)
 		t.leave()
+		j.count()
 		done()
 	}, nil
 }
