@@ -244,8 +244,8 @@ class Session:
 
     def send_later(self, resource: Reference, path: str, remove_file: bool = False, *, channel: str | None = None,
                    name: str | None = None, key: str | None = None) -> str:  # fmt: skip
-        """Like send_resource, but return the id of the transfer at once. The file
-        must stay as it is until transfer(id)["state"] is no longer "running"."""
+        """Like send_resource, but return the id of the transfer when the file was read
+        and the send is recorded: the node delivers it then, also after a crash."""
         body = _body(send=resource, path=path, remove_file=remove_file or None, channel=channel, name=name, wait=False)
         return str(self._call("POST", "/resources/send", body, headers=_key(key))["transfer_id"])
 
