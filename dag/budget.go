@@ -45,6 +45,14 @@ func (b *Budget) Take(ctx context.Context, n int64) (*Share, error) {
 	return &Share{of: b, n: n}, nil
 }
 
+// TryTake takes n bytes if there are so many and nobody waits for any: for what
+// is of use but not needed. Unlike with Take, one may hold a share, and has to Give
+// them back. A nil Budget has none.
+func (b *Budget) TryTake(n int64) bool { return b != nil && b.sem.TryAcquire(max(n, 0)) }
+
+// Give gives back what TryTake took, in one piece or several.
+func (b *Budget) Give(n int64) { b.sem.Release(n) }
+
 // Waiting returns how many calls of Take wait.
 func (b *Budget) Waiting() int64 { return b.waiting.Load() }
 

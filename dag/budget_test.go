@@ -98,3 +98,42 @@ func TestNoBudget(t *testing.T) {
 	s.Keep(1)
 	s.Release()
 }
+
+// TestTryTake: what is not needed is taken only from what nobody waits for.
+func TestTryTake(t *testing.T) {
+	b := NewBudget(0)
+	s, err := b.Take(t.Context(), ImportMemory(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := 8*ImportMemory(-1) - ImportMemory(-1)
+	if b.TryTake(rest + 1) {
+		t.Error("took more than there is")
+	}
+	if !b.TryTake(rest-5) || !b.TryTake(5) || b.TryTake(1) {
+		t.Error("took not what there is")
+	}
+	b.Give(rest / 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	got := take(ctx, t, b, rest)
+	if b.TryTake(1) {
+		t.Error("took what somebody waits for")
+	}
+	cancel()
+	if err := <-got; !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+	if !b.TryTake(1) {
+		t.Error("took nothing, though nobody waits any more")
+	}
+	b.Give(rest - rest/2 + 1)
+	s.Release()
+	whole, err := b.Take(t.Context(), 1<<62)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole.Release()
+	if (*Budget)(nil).TryTake(1) {
+		t.Error("took from nothing")
+	}
+}

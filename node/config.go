@@ -25,6 +25,7 @@ type Config struct {
 	Peers     []string // multiaddrs with /p2p/ that a connection is kept to
 
 	HTTPAllow []netip.Prefix // private networks that jobs may reach
+	MaxRate   int64          // bytes per second of all downloads over HTTP together; 0: no limit
 	HF        hf.Config      // endpoint and token; its Client is made by Open
 	S3        s3.Config      // endpoints and their credentials; its Client is made by Open
 

@@ -74,8 +74,10 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		network = n.exchange
 	}
 
+	memory := dag.NewBudget(0)
 	client := httpconn.New(httpconn.Config{
 		Allow: c.HTTPAllow, Exempt: endpoints(c.HF.Endpoint), UserAgent: "hypha-node/" + c.Version, Logger: c.Logger,
+		Memory: memory, MaxRate: c.MaxRate,
 	})
 	n.onClose(func() error { client.Close(); return nil })
 	c.HF.Client, c.S3.Client = client.Client(), client.Client()
@@ -86,6 +88,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		Connectors: connectors.Set{client, repositories, s3.New(c.S3), blocks},
 		Blocks:     blocks,
 		OnStored:   n.announce,
+		Memory:     memory,
 		Logger:     c.Logger,
 	})
 	n.onClose(engine.Close)

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/hypha-node/hypha-node/internal/netguard"
 )
 
@@ -27,6 +29,9 @@ const (
 	// maxWait is the longest pause that an origin may ask for: the Hub counts
 	// in windows of five minutes.
 	maxWait = 6 * time.Minute
+	// defaultConnections and defaultPerHost: content networks deny who opens
+	// sixteen for one file (403 to aria2 -x16), and eight fill most links.
+	defaultConnections, defaultPerHost = 8, 16
 	// readBuffer is the socket buffer of a connection: bytes. Reads that are
 	// larger go past it, straight into the caller's memory.
 	readBuffer = 64 << 10
@@ -47,6 +52,11 @@ type Config struct {
 	Header  time.Duration // wait for the beginning of an answer; 0 means 30 s
 	Retries int           // attempts in a row without a new byte; 0 means 5, < 0 means one attempt only
 	Delay   time.Duration // first pause between attempts, doubled up to 30 s, jittered; 0 means 500 ms
+
+	Connections int    // most connections that one content is read over; 0 means 8
+	PerHost     int    // most connections to one host that large contents have together, if one suffices each; 0 means 16
+	MaxRate     int64  // bytes per second of all bodies together; 0 means no limit
+	Memory      Memory // asked for what is read ahead, at most 32 MiB a content; nil: only that
 }
 
 // Client fetches over HTTP/1.1, which moves bulk faster than HTTP/2 whose flow
@@ -56,6 +66,8 @@ type Client struct {
 	policy *netguard.Policy
 	jobs   *http.Transport // dials what the policy allows
 	own    *http.Transport // dials anything: the operator's own commands
+	limit  *rate.Limiter   // nil: none
+	hosts  hosts
 }
 
 // NewClient returns a client; Close it.
@@ -78,8 +90,14 @@ func NewClient(cfg Config) *Client {
 	case cfg.Retries < 0:
 		cfg.Retries = 0
 	}
+	if cfg.Connections <= 0 {
+		cfg.Connections = defaultConnections
+	}
+	if cfg.PerHost <= 0 {
+		cfg.PerHost = defaultPerHost
+	}
 	policy := &netguard.Policy{Allow: cfg.Allow, Exempt: cfg.Exempt}
-	return &Client{cfg: cfg, policy: policy, jobs: newTransport(cfg, policy), own: newTransport(cfg, nil)}
+	return &Client{cfg: cfg, policy: policy, jobs: newTransport(cfg, policy), own: newTransport(cfg, nil), limit: newLimiter(cfg.MaxRate)}
 }
 
 // Close closes the connections that nobody uses.

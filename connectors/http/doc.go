@@ -17,6 +17,12 @@
 //     A stream that begins behind the first byte may be pinned beforehand, by
 //     what was said of the content that it goes on with.
 //  5. Attempts without a single new byte are counted; so many in a row end it.
+//  6. When the reader waits for the origin and much of a content is left, up to
+//     eight connections read it in parts, each as long as it brings more in all
+//     (see scouts and fan). The bytes still come in order, all of the version
+//     that the first answer told, from 32 MiB of memory at most. An origin that
+//     gives no parts, or refuses more connections, is read over one.
+//  7. All bodies together keep to Config.MaxRate.
 //
 // The package knows nothing of blocks, stores and jobs. It does not check
 // digests; whoever takes the bytes in does.

@@ -16,10 +16,12 @@ import (
 type segment struct {
 	body     io.ReadCloser
 	header   http.Header
+	place    place // where it came from
 	skip     int64 // bytes to throw away first
 	left     int64 // bytes of it after skip; -1 when only the end of the body tells
 	moved    bool  // it has given a byte
 	whole    bool  // it goes to the end of the content
+	part     bool  // it is the range that was asked for, not the whole content
 	unframed bool  // the body ends when the connection does
 }
 
@@ -64,8 +66,11 @@ func unexpected(err error) error {
 	return err
 }
 
-// ask sends one request for what the stream lacks and checks the answer.
-func (c *Client) ask(ctx context.Context, s *stream, since validator) (*segment, error) {
+// sender sends a request for a range of a target.
+type sender func(ctx context.Context, r Request) (*http.Response, error)
+
+// request sends one request for what the stream lacks and checks the answer.
+func (s *stream) request(ctx context.Context, since validator, send sender) (*segment, error) {
 	h := http.Header{}
 	h.Set("Accept", "*/*")
 	h.Set("Want-Repr-Digest", "sha-256=10")
@@ -75,7 +80,7 @@ func (c *Client) ask(ctx context.Context, s *stream, since validator) (*segment,
 	}
 	s.pin(h)
 	conditional := s.pinned == nil && since.condition(h)
-	resp, err := c.resolve(ctx, Request{URL: s.target.URL, Header: h, Secret: s.target.Secret, Operator: s.target.Operator, Sign: s.target.Sign})
+	resp, err := send(ctx, Request{URL: s.target.URL, Header: h, Secret: s.target.Secret, Operator: s.target.Operator, Sign: s.target.Sign})
 	if err != nil {
 		return nil, err
 	}
@@ -110,19 +115,21 @@ func (s *stream) pin(h http.Header) {
 // has expired: the origin is asked once more.
 func (c *Client) resolve(ctx context.Context, r Request) (*http.Response, error) {
 	resp, err := c.Do(ctx, r)
-	if err != nil || !expired(r.URL, resp) {
+	if err != nil || !denied(resp) {
 		return resp, err
+	}
+	if u, err := url.Parse(r.URL); err != nil || sameOrigin(u, resp.Request.URL) {
+		return resp, nil //nolint:nilerr // Do has parsed it already
 	}
 	drain(resp)
 	return c.Do(ctx, r)
 }
 
-// expired tells whether an answer looks like that of an expired signed URL.
-func expired(asked string, resp *http.Response) bool {
+// denied tells whether an answer is what an expired signed URL gives.
+func denied(resp *http.Response) bool {
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
-		u, err := url.Parse(asked)
-		return err == nil && !sameOrigin(u, resp.Request.URL)
+		return true
 	}
 	return false
 }
@@ -144,9 +151,13 @@ func (s *stream) accept(resp *http.Response, ranged bool) (*segment, error) {
 	var err error
 	switch resp.StatusCode {
 	case http.StatusOK:
-		seg, total, err = s.acceptWhole(resp)
+		if err = s.checkVersion(resp); err == nil {
+			seg, total, err = s.acceptWhole(resp)
+		}
 	case http.StatusPartialContent:
-		seg, total, err = s.acceptPart(resp, ranged)
+		if err = s.checkVersion(resp); err == nil {
+			seg, total, err = s.acceptPart(resp, ranged)
+		}
 	case http.StatusRequestedRangeNotSatisfiable:
 		seg, total, err = s.acceptNone(resp)
 	case http.StatusPreconditionFailed:
@@ -157,9 +168,6 @@ func (s *stream) accept(resp *http.Response, ranged bool) (*segment, error) {
 	default:
 		return nil, refusal(s.target.URL, resp, s.target.Explain)
 	}
-	if err == nil && !s.sameVersion(resp) && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
-		err = s.changed()
-	}
 	if err == nil {
 		err = s.checkEncoding(resp)
 	}
@@ -169,7 +177,7 @@ func (s *stream) accept(resp *http.Response, ranged bool) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	seg.header = resp.Header
+	seg.header, seg.place = resp.Header, placeOf(resp, s.target.Secret)
 	if s.pinned == nil {
 		v := validatorOf(resp.Header, time.Now())
 		s.pinned = &v
@@ -183,22 +191,29 @@ func (s *stream) accept(resp *http.Response, ranged bool) (*segment, error) {
 	return seg, nil
 }
 
-// sameVersion tells whether an answer is of the content that the stream has
-// begun to read, or whether a digest will tell.
-func (s *stream) sameVersion(resp *http.Response) bool {
+// checkVersion returns an error unless an answer is of the content that the
+// stream has begun to read, or a digest will tell.
+func (s *stream) checkVersion(resp *http.Response) error {
 	if s.pinned == nil || s.target.Digest {
-		return true
+		return nil
 	}
 	now := validatorOf(resp.Header, time.Now())
-	if s.pos == s.start && !s.goesOn {
+	same := now.strong() != "" && now.strong() == s.pinned.strong()
+	switch {
+	case s.pos == s.start && !s.goesOn:
 		// Nothing was handed out yet: weak validators will do.
-		return now.ETag == s.pinned.ETag && now.Modified == s.pinned.Modified
-	}
-	if resp.StatusCode == http.StatusPartialContent && now.ETag == "" {
+		same = now.ETag == s.pinned.ETag && now.Modified == s.pinned.Modified
+	case resp.StatusCode == http.StatusPartialContent && now.ETag == "":
 		// If-Range has vouched for it, unless the answer says otherwise.
-		return s.pinned.ETag != "" || now.Modified == "" || now.Modified == s.pinned.Modified
+		same = s.pinned.ETag != "" || now.Modified == "" || now.Modified == s.pinned.Modified
 	}
-	return now.strong() != "" && now.strong() == s.pinned.strong()
+	switch {
+	case same:
+		return nil
+	case now.ETag == "" && now.Modified == "":
+		return s.untold()
+	}
+	return s.changed()
 }
 
 // changed returns the error of an origin that has another content by now.
@@ -237,7 +252,7 @@ func (s *stream) acceptPart(resp *http.Response, ranged bool) (*segment, int64, 
 	case resp.ContentLength >= 0 && resp.ContentLength != r.end-r.start:
 		return nil, 0, s.final("the length of a part differs from its range")
 	}
-	return &segment{body: resp.Body, left: r.end - r.start, whole: r.end == r.total}, r.total, nil
+	return &segment{body: resp.Body, left: r.end - r.start, whole: r.end == r.total, part: true}, r.total, nil
 }
 
 // acceptNone takes a 416: right only when the range begins at the very end.
@@ -253,6 +268,15 @@ func (s *stream) acceptNone(resp *http.Response) (*segment, int64, error) {
 	}
 	return &segment{body: resp.Body, whole: true}, total, nil
 }
+
+// untold returns the error of an answer that does not tell whether it is of the
+// content that is being read.
+func (s *stream) untold() error {
+	return fail("open", s.target.URL, fmt.Errorf("%w: %w: %w", finalUpstream{}, connectors.ErrChanged, errUntold))
+}
+
+// errUntold says that an ErrChanged is a lack of knowledge.
+var errUntold = errors.New("or tells no version")
 
 // beyond returns an error when the stream begins after the end of the content.
 func (s *stream) beyond(total int64) error {

@@ -63,8 +63,11 @@ func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) 
 	s.cancel = cancel
 	s.done = func() error { return context.Cause(ctx) }
 	s.spend = func(err error) error { return s.budget.spend(ctx, err) }
-	s.ask = func(since validator) (*segment, error) { return c.ask(ctx, s, since) }
+	s.ask = func(since validator) (*segment, error) { return s.request(ctx, since, c.resolve) }
 	seg, err := s.next(since)
+	if err == nil && c.divisible(s, seg) {
+		s.scouts = newScouts(ctx, c, seg)
+	}
 	if err == nil {
 		err = s.check()
 	}
@@ -89,7 +92,7 @@ func (s *stream) goOn(cond []byte) error {
 	}
 	v := parseMeta(cond)
 	if v.strong() == "" {
-		return s.changed() // nobody could tell
+		return s.untold()
 	}
 	s.pinned, s.goesOn = &v, true
 	return nil
@@ -111,9 +114,11 @@ type stream struct {
 	end    int64    // where the stream ends; -1 while unknown
 	total  int64    // bytes of the whole content; -1 while unknown
 	pinned *validator
-	goesOn bool   // bytes of the pinned content were handed out before start
-	head   []byte // bytes before pos that were read ahead
-	failed error  // sticky
+	goesOn bool    // bytes of the pinned content were handed out before start
+	head   []byte  // bytes before pos that were read ahead
+	scouts *scouts // decides about more connections; nil: there will be one
+	fan    *fan    // reads on over several connections; nil: seg does over one
+	failed error   // sticky
 }
 
 // check reads the first bytes ahead and lets the target judge them.
@@ -156,9 +161,12 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 }
 
-// fill reads from the current answer, or asks for the next one. What goes wrong
-// is kept or mended.
+// fill reads from the current answer, or asks for the next one, or reads what
+// several connections bring. What goes wrong is kept or mended.
 func (s *stream) fill(p []byte) int {
+	if s.fan != nil {
+		return s.glide(p)
+	}
 	if s.seg == nil {
 		if _, err := s.next(validator{}); err != nil {
 			s.failed = err
@@ -168,7 +176,12 @@ func (s *stream) fill(p []byte) int {
 	if s.end >= 0 {
 		p = p[:min(int64(len(p)), s.end-s.pos)]
 	}
+	if s.scouts != nil && s.scouts.report(s) {
+		return 0 // from here on there is a fan
+	}
+	began := time.Now()
 	n, err := s.seg.read(p)
+	s.scouts.note(n, time.Since(began))
 	if n > 0 {
 		s.pos += int64(n)
 		s.budget.progress()
@@ -242,12 +255,40 @@ func (s *stream) drop() {
 	}
 }
 
+// glide reads what several connections bring. Where they end, whether they have
+// to or not, one goes on.
+func (s *stream) glide(p []byte) int {
+	n, err := s.fan.read(p)
+	if n > 0 {
+		s.pos += int64(n)
+		s.budget.progress()
+		return n
+	}
+	cause := s.fan.close()
+	s.fan = nil
+	switch {
+	case !errors.Is(err, errLanded):
+		s.failed = err
+	case s.pos < s.end:
+		s.scouts.landed(cause)
+		if again, _ := transient(cause, true); again {
+			s.failed = s.spend(cause)
+		}
+	}
+	return 0
+}
+
 // Close ends the stream; a Read that waits returns.
 func (s *stream) Close() error {
 	s.cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop()
+	if s.fan != nil {
+		_ = s.fan.close() // why it would have landed matters no more
+		s.fan = nil
+	}
+	s.scouts.close()
 	if s.failed == nil {
 		s.failed = errClosed
 	}

@@ -36,7 +36,8 @@ type Config struct {
 	// flight waits for it, and ctx ends when nobody waits for the flight.
 	OnStored func(ctx context.Context, f dag.File, private bool)
 	// Memory is what all downloads and copies together may take, and who writes
-	// out what they brought; nil means dag.NewBudget(0).
+	// out what they brought; nil means dag.NewBudget(0). Connectors that read
+	// ahead are given the same budget: they take what nobody else needs.
 	Memory *dag.Budget
 	Logger *slog.Logger     // nil: silent
 	Now    func() time.Time // nil: time.Now
