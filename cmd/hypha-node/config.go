@@ -86,7 +86,7 @@ func (a *app) effective() (map[string]any, error) {
 	all := map[string]any{
 		"listen": list(s.Listen), "bootstrap": list(s.Bootstrap), "peers": list(s.Peers), "http_allow": list(s.HTTPAllow),
 		"hf_endpoint": s.HFEndpoint, "hub": s.Hub, "log_level": s.LogLevel, "reserve": s.Reserve,
-		"max_running": s.MaxRunning, "log_size": s.LogSize, "job_users": s.JobUsers,
+		"max_running": s.MaxRunning, "log_size": s.LogSize, "max_rate": s.MaxRate, "job_users": s.JobUsers,
 		"isolation": string(s.walls.Default), "isolation_read": list(s.IsolationRead), "isolation_write": list(s.IsolationWrite),
 	}
 	if len(s.S3) > 0 {
@@ -211,7 +211,7 @@ func editConfig(text []byte, key string, values []string) ([]byte, error) {
 func assignment(key string, values []string) (string, error) {
 	var value any = values
 	switch key {
-	case "hf_endpoint", "hub", "isolation", "job_users", "log_level", "log_size", "max_running", "reserve":
+	case "hf_endpoint", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "reserve":
 		if len(values) != 1 {
 			return "", fmt.Errorf("%s takes one value", key)
 		}

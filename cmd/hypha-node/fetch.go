@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -23,12 +24,22 @@ type fetchCmd struct {
 	Force   bool     `short:"f" help:"Replace files in DIR that have different content."`
 	Pin     bool     `default:"true" negatable:"" help:"Keep what is fetched from being collected. Default; --no-pin or --pin=false does not."`
 	Quiet   bool     `short:"q" help:"Print CIDs only."`
+	MaxRate string   `placeholder:"SIZE" help:"Fetch at most so many bytes per second over HTTP: 20MiB. Without a daemon only, which has a limit of its own."`
 	network
 }
 
 // Run fetches.
 func (c *fetchCmd) Run(ctx context.Context, a *app) error {
 	a.quiet = c.Quiet
+	if c.MaxRate != "" {
+		if d := a.daemon(ctx); d != nil {
+			d.Close()
+			return &failure{
+				code: exitUsage, err: errors.New("--max-rate: the daemon fetches, within its own limit"),
+				hint: "set that with `daemon --max-rate` or `config set max_rate`, and start it again",
+			}
+		}
+	}
 	req := control.FetchRequest{
 		Include: c.Include, Exclude: c.Exclude, DryRun: c.DryRun, Force: c.Force, NoPin: !c.Pin, TimeoutMS: c.ms(),
 		Mode: uint32(fileMode()), DirMode: uint32(dirMode()),

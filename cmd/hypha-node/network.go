@@ -16,6 +16,7 @@ type daemonCmd struct {
 	Bootstrap []string `placeholder:"MULTIADDR" env:"HYPHA_BOOTSTRAP" help:"Enter the network through this peer; repeatable. Default: nobody."`
 	Peer      []string `placeholder:"MULTIADDR" env:"HYPHA_PEERS" help:"Keep a connection to this peer; repeatable."`
 	HTTPAllow []string `name:"http-allow" placeholder:"CIDR" env:"HYPHA_HTTP_ALLOW" help:"Let jobs fetch from this private network; repeatable."`
+	MaxRate   string   `placeholder:"SIZE" env:"HYPHA_MAX_RATE" help:"Fetch at most so many bytes per second over HTTP, in all: 20MiB. Default: no limit."`
 	Hub       string   `placeholder:"ADDR" env:"HYPHA_HUB" help:"Serve the Hugging Face Hub's API here, for HF_ENDPOINT; a port alone is one of loopback. Default: nowhere."`
 	Offline   bool     `help:"Serve commands and jobs, take part in no network."`
 }

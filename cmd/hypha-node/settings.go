@@ -28,6 +28,7 @@ type fileConfig struct {
 	HTTPAllow  []string `toml:"http_allow,omitempty" json:"http_allow,omitempty"`   // CIDRs
 	HFEndpoint string   `toml:"hf_endpoint,omitempty" json:"hf_endpoint,omitempty"` // URL
 	Hub        string   `toml:"hub,omitempty" json:"hub,omitempty"`                 // address
+	MaxRate    string   `toml:"max_rate,omitempty" json:"max_rate,omitempty"`       // size, per second
 	LogLevel   string   `toml:"log_level,omitempty" json:"log_level,omitempty"`
 	Reserve    string   `toml:"reserve,omitempty" json:"reserve,omitempty"` // size
 
@@ -70,7 +71,7 @@ type s3Config struct {
 func configKeys() []string {
 	return []string{
 		"bootstrap", "hf_endpoint", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
-		"listen", "log_level", "log_size", "max_running", "peers", "reserve",
+		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve",
 	}
 }
 
@@ -117,6 +118,7 @@ type settings struct {
 	httpAllow []netip.Prefix
 	hub       string // "host:port", "" for nowhere
 	logSize   int64  // bytes; 0: default
+	maxRate   int64  // bytes per second; 0: no limit
 	s3        map[string]s3.Endpoint
 	executors []jobs.Executor
 	walls     jobs.Walls
@@ -151,6 +153,13 @@ func (s settings) check() (settings, error) {
 		if s.reserve = n; n == 0 {
 			s.reserve = -1
 		}
+	}
+	if s.MaxRate != "" {
+		n, err := humanize.ParseBytes(strings.TrimSuffix(s.MaxRate, "/s"))
+		if err != nil {
+			return s, fmt.Errorf("max_rate: %w", err)
+		}
+		s.maxRate = n
 	}
 	if s.LogSize != "" {
 		n, err := humanize.ParseBytes(s.LogSize)
@@ -218,8 +227,10 @@ func (a *app) settings() (settings, error) {
 	}
 	over(&s.LogLevel, a.cli.LogLevel)
 	over(&s.Reserve, a.cli.Reserve)
+	over(&s.MaxRate, a.cli.Fetch.MaxRate)
 	d := a.cli.Daemon
 	over(&s.Hub, d.Hub)
+	over(&s.MaxRate, d.MaxRate)
 	overList(&s.Listen, d.Listen)
 	overList(&s.Bootstrap, d.Bootstrap)
 	overList(&s.Peers, d.Peer)
