@@ -48,6 +48,11 @@ func normaliseS3(ref Ref) (Ref, error) {
 	return ref, nil
 }
 
+// ObjectRef returns the reference of one object; endpoint is an alias or "".
+func ObjectRef(endpoint, bucket, key string) (Ref, error) {
+	return normalise(Ref{Type: TypeS3, Endpoint: endpoint, Bucket: bucket, Key: key, Index: -1})
+}
+
 // cutS3 takes "s3://[endpoint@]bucket/rest" apart. The rest is a key as it is,
 // a prefix if it ends in a slash, a pattern if it has a star.
 func cutS3(ref *Ref) error {

@@ -15,6 +15,7 @@ type cli struct {
 	Get   getCmd   `cmd:"" group:"content" help:"Write a file or directory to disk."`
 	Ls    lsCmd    `cmd:"" group:"content" help:"List a directory."`
 	Stat  statCmd  `cmd:"" group:"content" help:"Describe a file or directory."`
+	Put   putCmd   `cmd:"" group:"content" help:"Upload files and directories to s3://."`
 	Block blockCmd `cmd:"" group:"content" help:"Single blocks."`
 
 	Daemon  daemonCmd  `cmd:"" group:"node" help:"Run the node: take part in the network, serve jobs and commands."`

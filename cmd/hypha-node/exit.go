@@ -8,6 +8,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/api/control"
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/internal/humanize"
 )
 
@@ -65,8 +66,13 @@ func classify(err error) *failure {
 		f.hint = "another program has the port: `daemon --listen /ip4/0.0.0.0/tcp/0` takes a free one"
 	case errors.Is(err, blockstore.ErrVersion):
 		f.hint = "install a newer hypha-node"
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, connectors.ErrNotFound):
 		f.code = exitNotFound
+	case errors.Is(err, connectors.ErrInvalid):
+		f.code = exitUsage
+	}
+	if e, ok := errors.AsType[*connectors.Error](err); ok && f.hint == "" {
+		f.hint = e.Hint
 	}
 	return f
 }

@@ -34,6 +34,12 @@ type Request struct {
 	Sign     Sign        // nil: not signed
 	// Stop tells that an answer is wanted although it redirects. Nil: none is.
 	Stop func(*http.Response) bool
+
+	// Stream opens a body of Length bytes that is too large for memory, instead
+	// of Body. It is opened for every attempt, and may still be read for a moment
+	// after the answer.
+	Stream func() io.Reader
+	Length int64 // bytes
 }
 
 // Sign adds the credential of one request that is about to be sent, made for
@@ -80,7 +86,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 			secret = nil
 		}
 		if keeps := resp.StatusCode == http.StatusTemporaryRedirect || resp.StatusCode == http.StatusPermanentRedirect; !keeps && r.Method != http.MethodHead {
-			r.Method, r.Body = http.MethodGet, nil
+			r.Method, r.Body, r.Stream = http.MethodGet, nil, nil
 		}
 		u = next
 	}
@@ -89,7 +95,11 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 
 // hop sends one request to one URL.
 func (c *Client) hop(ctx context.Context, r Request, u *url.URL, secret http.Header) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), bytes.NewReader(r.Body))
+	var body io.Reader = bytes.NewReader(r.Body)
+	if r.Stream != nil {
+		body = r.Stream()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: no URL", connectors.ErrInvalid)
 	}
@@ -97,7 +107,12 @@ func (c *Client) hop(ctx context.Context, r Request, u *url.URL, secret http.Hea
 	req.Header.Set("Accept-Encoding", "identity")
 	maps.Copy(req.Header, r.Header)
 	maps.Copy(req.Header, secret)
-	if r.Body == nil {
+	switch {
+	case r.Stream != nil && r.Length > 0:
+		req.ContentLength = r.Length
+	case r.Stream != nil:
+		req.Body = http.NoBody
+	case r.Body == nil:
 		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
 		req.Header.Del("Content-Type")
 	}

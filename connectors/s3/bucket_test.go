@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -34,7 +35,8 @@ type bucket struct {
 	objects map[string][]byte // by key
 
 	mu       sync.Mutex
-	requests []string // method, path and query, as they came
+	requests []string       // method, path and query, as they came
+	parts    map[int][]byte // of the upload that is under way
 }
 
 // open starts a bucket that the test's end stops.
@@ -59,16 +61,29 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	b.requests = append(b.requests, r.Method+" "+r.RequestURI)
 	b.mu.Unlock()
+	var body []byte
+	if r.Body != nil && b.answer == nil {
+		got, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client has gone
+		}
+		body = got
+	}
+	sum := sha256.Sum256(body)
 	auth := r.Header.Get("Authorization")
 	_, rest, _ := strings.Cut(auth, "Credential=AK/")
 	scope := strings.Split(strings.Split(rest, ",")[0], "/")
 	switch {
 	case b.answer != nil:
 		b.answer(w, r)
-	case auth == "" || len(scope) != 4 || scope[2] != "s3" || r.Header.Get("X-Amz-Content-Sha256") != emptyPayload:
+	case auth == "" || len(scope) != 4 || scope[2] != "s3" || r.Header.Get("X-Amz-Content-Sha256") == "":
 		refuse(w, http.StatusForbidden, "AccessDenied", "")
+	case r.Header.Get("X-Amz-Content-Sha256") != hex.EncodeToString(sum[:]):
+		refuse(w, http.StatusBadRequest, "XAmzContentSHA256Mismatch", "")
 	case scope[1] != b.region:
 		refuse(w, http.StatusBadRequest, "AuthorizationHeaderMalformed", "<Region>"+b.region+"</Region>")
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		b.change(w, r, body)
 	case strings.HasPrefix(r.RequestURI, "/bkt/?"):
 		b.list(w, r.URL.Query())
 	case strings.HasPrefix(r.URL.EscapedPath(), "/bkt/"):

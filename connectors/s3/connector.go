@@ -15,6 +15,7 @@ import (
 type Connector struct {
 	client   *httpconn.Client
 	accounts map[string]*account // by alias
+	part     int64               // partSize
 }
 
 var _ connectors.Connector = (*Connector)(nil)
@@ -22,7 +23,7 @@ var _ connectors.Connector = (*Connector)(nil)
 // New returns a connector; it has nothing to close. It reads no credentials
 // before they are needed.
 func New(cfg Config) *Connector {
-	c := &Connector{client: cfg.Client, accounts: map[string]*account{}}
+	c := &Connector{client: cfg.Client, accounts: map[string]*account{}, part: partSize}
 	c.accounts[DefaultAlias] = newAccount(DefaultAlias, cfg.Ambient, cfg.Keys, false)
 	for alias, e := range cfg.Endpoints {
 		if e.URL == "" && e.Region == "" {

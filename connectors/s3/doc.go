@@ -14,6 +14,9 @@
 //     two states of the same object apart.
 //  4. An answer that names another region is believed once for each reference.
 //
+// An upload is the reverse, for the operator alone: each part's sha256 is signed,
+// checked by the endpoint and compared with what it answers.
+//
 // Every request is signed for itself, and follows no redirect: it reaches the
 // endpoint that the operator has set, or Amazon's, and nobody else. That is why
 // the address of an endpoint may be private.

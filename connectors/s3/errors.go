@@ -66,6 +66,8 @@ func (q *query) explain(resp *http.Response, asked string) *connectors.Error {
 	case "InvalidAccessKeyId", "ExpiredToken", "InvalidToken", "XAdminUserNotFound": // the last one is versitygw's
 		q.account.refused()
 		return q.refusal(fmt.Errorf("%w: the access key is not known or has expired", connectors.ErrUnauthorized), q.account.hint())
+	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
+		return q.refusal(fmt.Errorf("%w: the bytes that came are not those that were announced", connectors.ErrMismatch), "the file may have changed; try again")
 	case "InvalidObjectState":
 		return q.refusal(fmt.Errorf("%w: the object is archived", connectors.ErrUnauthorized), "restore it first")
 	}
