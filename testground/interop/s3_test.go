@@ -316,13 +316,15 @@ func TestS3Changed(t *testing.T) {
 	put(t, g, "/models/k", before, oldSum)
 
 	var swapped atomic.Bool
+	var left atomic.Int64 // bytes that are answered before
+	left.Store(1 << 20)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet || swapped.Load() {
 			g.ServeHTTP(w, r)
 			return
 		}
-		// The first answer with bytes breaks in the middle, and the object changes.
-		g.ServeHTTP(&breaking{ResponseWriter: w, left: 1 << 20, broke: func() {
+		// An answer breaks in the middle, and the object changes.
+		g.ServeHTTP(&breaking{ResponseWriter: w, left: &left, broke: func() {
 			if swapped.CompareAndSwap(false, true) {
 				if _, err := g.Curl(r.Context(), "/models/k", "-T", after); err != nil {
 					t.Error(err)
@@ -346,22 +348,22 @@ func TestS3Changed(t *testing.T) {
 }
 
 // breaking calls broke, which does not return, before it would pass on more
-// than left bytes.
+// than left bytes, which it has in common with others.
 type breaking struct {
 	http.ResponseWriter
-	left  int
+	left  *atomic.Int64
 	broke func()
 }
 
 func (b *breaking) Write(p []byte) (int, error) {
-	if b.left -= len(p); b.left < 0 {
+	if b.left.Add(-int64(len(p))) < 0 {
 		b.broke()
 	}
 	return b.ResponseWriter.Write(p)
 }
 
-// TestS3Bridge: jobs fetch with the node's credentials, what the operator lets
-// them, and what they got is not offered to the world.
+// TestS3Bridge: jobs fetch with the node's credentials what the operator lets
+// them; what one has got, the next one gets from the store.
 func TestS3Bridge(t *testing.T) {
 	g := versity(t)
 	s3(t, g, "/private", "-X", "PUT")

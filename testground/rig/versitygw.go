@@ -39,16 +39,20 @@ type VersityGW struct {
 	requests []string
 }
 
-// FindVersityGW returns the name of a versitygw binary.
+// FindVersityGW returns the name of a versitygw binary, which is of use only
+// where curl is.
 func FindVersityGW() (string, error) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		return "", err
+	}
 	return Find("HYPHA_VERSITYGW", "versitygw", "versitygw-v1.8.0/versitygw")
 }
 
 // StartVersityGW starts a versitygw without buckets.
 func StartVersityGW(ctx context.Context, binary string) (g *VersityGW, err error) {
 	g = &VersityGW{served: make(chan error, 1)}
-	// Not the test's directory: the name of a socket must be short.
-	if g.dir, err = os.MkdirTemp("", "vg"); err != nil {
+	// Sockets have short names, wherever temporary files go.
+	if g.dir, err = os.MkdirTemp("/tmp", "vg"); err != nil {
 		return nil, err
 	}
 	defer func() {
