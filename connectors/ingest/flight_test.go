@@ -138,7 +138,7 @@ func TestAllGiveUp(t *testing.T) {
 			t.Errorf("%d calls, %d flights left", n, flights)
 		}
 		until(t, "the origin is left alone", func() bool { return o.active.Load() == 0 })
-		o.set("/f", &served{content: content})
+		o.set("/f", &served{content: content, etag: `"1"`})
 		fetch(t, e, s, o.ref("/f"), content)
 		if n := o.requests.Load(); n != 2 {
 			t.Errorf("%d requests, want 2", n)
