@@ -96,6 +96,19 @@ func TestTokens(t *testing.T) {
 	r.do("GET /org/private/resolve/"+commit+"/weights.bin").want(t, "nobody, alone", 502, nil)
 }
 
+// TestGatedLater holds that a client hears in the hub's own words why it does not
+// get a file which everybody could have when it was listed.
+func TestGatedLater(t *testing.T) {
+	r := start(t, nil)
+	commit := r.up.Head("model/org/model")
+	const file = "/config.json"
+	r.do("HEAD /org/model/resolve/"+commit+file).want(t, "at first", 200, nil)
+	r.up.Plant(hubtest.Fault{Path: file, Status: 403, Code: "GatedRepo"})
+	a := r.do("GET /org/model/resolve/" + commit + file)
+	a.want(t, "later", 403, nil)
+	a.wantHeader(t, "later", "X-Error-Code: GatedRepo", "Etag: -", "Content-Disposition: -")
+}
+
 // TestPublicForAll holds that what anybody may have is shared by those who show
 // tokens and those who don't.
 func TestPublicForAll(t *testing.T) {

@@ -38,6 +38,7 @@ func (s *Server) resolve(w *client, r *http.Request, t target, token connectors.
 	}
 	p, ok := partOf(r, l.Size, l.ETag)
 	if !ok {
+		undescribe(w.Header())
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", l.Size))
 		refuse(w, r, http.StatusRequestedRangeNotSatisfiable, "", "the range is not within the file")
 		return
@@ -72,13 +73,18 @@ func describeFile(h http.Header, l located) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
+// undescribe removes what describes the content of a file.
+func undescribe(h http.Header) {
+	for _, name := range []string{"Etag", "X-Linked-Etag", "X-Linked-Size", "Accept-Ranges", "Content-Disposition"} {
+		h.Del(name)
+	}
+}
+
 // sendPointer answers with what git has in the place of a large file
 // (git-lfs, docs/spec.md).
 func sendPointer(w http.ResponseWriter, r *http.Request, l located) {
 	text := fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", hex.EncodeToString(l.SHA256[:]), l.Size)
-	for _, name := range []string{"Etag", "X-Linked-Etag", "X-Linked-Size", "Accept-Ranges"} {
-		w.Header().Del(name)
-	}
+	undescribe(w.Header())
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(http.StatusOK)

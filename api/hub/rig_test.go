@@ -52,7 +52,7 @@ func repos() []hubtest.Repo {
 
 // rig is a façade over a store, and the hub behind it.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	up     *hubtest.Hub
 	down   bool // the hub is stopped
 	store  *blockstore.Disk
@@ -63,7 +63,7 @@ type rig struct {
 }
 
 // start starts a hub and a façade; change may change its configuration.
-func start(t *testing.T, change func(*hub.Config)) *rig {
+func start(t testing.TB, change func(*hub.Config)) *rig {
 	t.Helper()
 	up, err := hubtest.New(hubtest.Config{
 		PageSize: 2, Repos: repos(),
@@ -217,7 +217,7 @@ func (a reply) wantHeader(t *testing.T, what string, fields ...string) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

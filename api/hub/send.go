@@ -48,7 +48,28 @@ func (s *Server) send(w *client, r *http.Request, l located, p piece, token conn
 		s.failed(w, r, err)
 		return
 	}
-	s.sendComing(w, r, it, p)
+	if err := s.sendComing(w, r, it, p); err != nil {
+		s.refused(w, r, l, token, err)
+	}
+}
+
+// refused answers when an origin does not give content that it was said to have.
+// If that is for the client to know, the upstream is asked for its own words.
+func (s *Server) refused(w http.ResponseWriter, r *http.Request, l located, token connectors.Secret, err error) {
+	if !errors.Is(err, connectors.ErrUnauthorized) && !errors.Is(err, connectors.ErrNotFound) {
+		s.failed(w, r, err)
+		return
+	}
+	t := target{route: routeResolve, kind: l.RepoType, repo: l.Repository, revision: l.Commit, path: l.Path}
+	ctx, cancel := s.join(r.Context())
+	defer cancel()
+	a, aerr := s.put(ctx, question{method: http.MethodHead, path: t.filePath(l.Commit), token: token})
+	if aerr != nil || a.ok() {
+		s.failed(w, r, err)
+		return
+	}
+	undescribe(w.Header())
+	a.write(w, r, baseOf(r))
 }
 
 // hold keeps collections of garbage off.
@@ -133,27 +154,27 @@ func (s *Server) download(ctx context.Context, it connectors.Item) (d *download,
 }
 
 // sendComing sends content while it comes in. Its end is sent when the whole is
-// verified and in the store.
-func (s *Server) sendComing(out *client, r *http.Request, it connectors.Item, p piece) {
+// verified and in the store. An error says that nothing was sent.
+func (s *Server) sendComing(out *client, r *http.Request, it connectors.Item, p piece) error {
 	ctx := r.Context()
 	d, left := s.download(ctx, it)
 	defer left()
 	if err := d.view.Began(ctx); err != nil && !errors.Is(err, ingest.ErrEnded) {
-		return // the client has gone
+		return nil // the client has gone
 	}
 	sent, err := s.sendUnverified(ctx, out, d, p)
 	if err != nil {
 		s.cut(ctx, err)
-		return
+		return nil
 	}
 	select {
 	case <-d.done:
 	case <-ctx.Done():
-		return
+		return nil
 	}
 	switch {
-	case d.err != nil && sent == 0 && !out.begun:
-		s.failed(out, r, d.err)
+	case d.err != nil && !out.begun:
+		return d.err
 	case d.err != nil || !d.view.Same():
 		if sent > 0 {
 			s.spoilt.add(it.Key, s.cfg.Now())
@@ -163,6 +184,7 @@ func (s *Server) sendComing(out *client, r *http.Request, it connectors.Item, p 
 		p.off += sent
 		s.sendStored(ctx, out, d.got, p)
 	}
+	return nil
 }
 
 // sendUnverified sends what has come of a piece but for its end, and returns how
@@ -197,9 +219,7 @@ func (s *Server) sendUnverified(ctx context.Context, out *client, d *download, p
 
 // failed answers when content could not be had.
 func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
-	for _, name := range []string{"Etag", "X-Linked-Etag", "X-Linked-Size", "Accept-Ranges", "Content-Disposition"} {
-		w.Header().Del(name)
-	}
+	undescribe(w.Header())
 	origin, ok := errors.AsType[*connectors.Error](err)
 	switch {
 	case ok && errors.Is(err, connectors.ErrUnauthorized) && origin.Status >= http.StatusBadRequest:

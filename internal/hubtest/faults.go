@@ -15,6 +15,7 @@ type Fault struct {
 	Times int    // how many requests it befalls; 0 means all
 
 	Status     int    // answer with this status, nothing else
+	Code       string // X-Error-Code beside Status
 	RetryAfter string // Retry-After beside Status
 	Exhausted  int    // beside Status: RateLimit says that nothing is left for so many seconds
 
@@ -73,7 +74,7 @@ func (h *Hub) refuseByFault(w http.ResponseWriter, r *http.Request) bool {
 	if f.Exhausted > 0 {
 		w.Header().Set("RateLimit", fmt.Sprintf(`"resolvers";r=0;t=%d`, f.Exhausted))
 	}
-	deny(w, f.Status, "", http.StatusText(f.Status))
+	deny(w, f.Status, f.Code, http.StatusText(f.Status))
 	return true
 }
 
