@@ -15,7 +15,7 @@ const MaxNames = 100_000
 // which is a URI. Tags are compared in lower case and without separators, so
 // that "HuggingFace", "huggingface" and "hugging_face" are one type. A null
 // field is an absent one, unknown fields are ignored. The error is a
-// *FieldError (ErrInvalid), or ErrUnsupported for a type that nobody knows.
+// *FieldError (ErrInvalid).
 func (r *Ref) UnmarshalJSON(b []byte) error {
 	b = bytes.TrimSpace(b)
 	if len(b) > 0 && b[0] == '"' {
@@ -112,7 +112,7 @@ func (d *decoder) ref() (Ref, error) {
 	case TypeS3:
 		d.s3(&ref)
 	default:
-		return Ref{}, fmt.Errorf("reference of type %q: %w", limit(tag), ErrUnsupported)
+		return Ref{}, &FieldError{Field: "type", Problem: fmt.Sprintf("is %q, which is no known one", limit(tag))}
 	}
 	if d.err != nil {
 		return Ref{}, d.err

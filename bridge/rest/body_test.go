@@ -60,7 +60,7 @@ func TestBodies(t *testing.T) {
 		{"no filenames", "application/json", `{"type":"huggingface","repository":"a/b","filenames":[]}`, 400, "invalid_request", "filenames"},
 		{"no repository", "application/json", `{"type":"huggingface","filenames":["x"]}`, 400, "invalid_request", "repository"},
 		{"blank repository", "application/json", `{"type":"huggingface","repository":" ","filenames":["x"]}`, 400, "invalid_request", "repository"},
-		{"unknown type", "application/json", `{"type":"ftp","value":"ftp://h/x"}`, 422, "unsupported_reference", "ftp"},
+		{"unknown type", "application/json", `{"type":"ftp","value":"ftp://h/x"}`, 400, "invalid_request", "ftp"},
 		{"unknown scheme", "application/json", `"gopher://h/x"`, 400, "invalid_request", "gopher"},
 		{"file scheme", "application/json", `{"type":"uri","value":"file:///etc/passwd"}`, 400, "invalid_request", ""},
 		{"no host", "application/json", `{"type":"uri","value":"https:///x"}`, 400, "invalid_request", "value"},

@@ -254,7 +254,8 @@ func TestT05Codes(t *testing.T) {
 		{"no such file", map[string]any{"fetch": rig.URI(missing)}, 404, "not_found", "connector_error"},
 		{"no such file of a repository", hfRef("nothing.bin"), 404, "not_found", "connector_error"},
 		{"another content", map[string]any{"type": "uri", "value": url, "checksum": digest([]byte("other"))}, 422, "checksum_mismatch", "connector_error"},
-		{"an unknown type", map[string]any{"type": "carrier-pigeon", "value": "x"}, 422, "unsupported_reference", ""},
+		{"an unknown type", map[string]any{"type": "carrier-pigeon", "value": "x"}, 400, "invalid_request", ""},
+		{"a type that is not served", map[string]any{"type": "scheduler", "peer": shared.ids[1], "dataset": "d"}, 422, "unsupported_reference", ""},
 		{"gated", map[string]any{"type": "huggingface", "repository": "org/gated", "filenames": []string{"secret.bin"}}, 403, "gated", "connector_error"},
 		{"a private address", map[string]any{"type": "uri", "value": "http://169.254.169.254/latest/meta-data"}, 403, "forbidden_address", "connector_error"},
 	} {

@@ -121,7 +121,7 @@ func TestCurl(t *testing.T) {
 	for _, tc := range []struct{ name, body, status string }{
 		{"missing", `{"type":"uri","value":"` + n.URL + `/missing"}`, "404"},
 		{"outside", `{"fetch":{"type":"uri","value":"` + n.URL + `/big.bin"},"out_dir":"../out"}`, "400"},
-		{"unknown", `{"type":"teleport"}`, "422"},
+		{"unknown", `{"type":"teleport"}`, "400"},
 		{"no JSON", `{`, "400"},
 		{"private address", `{"type":"uri","value":"http://169.254.169.254/latest"}`, "403"},
 	} {
