@@ -7,9 +7,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"unicode"
 
 	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/internal/humanize"
 )
 
 // maxReason is how much of an error's body is looked at: bytes.
@@ -88,7 +88,7 @@ func (q *query) fail(err error) *connectors.Error {
 
 // reasonOf returns what the hub says of its refusal, as one clean line.
 func reasonOf(resp *http.Response) string {
-	if text := clean(resp.Header.Get("X-Error-Message")); text != "" {
+	if text := humanize.Line(resp.Header.Get("X-Error-Message")); text != "" {
 		return text
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReason))
@@ -99,27 +99,12 @@ func reasonOf(resp *http.Response) string {
 		Error string `json:"error"`
 	}
 	if json.Unmarshal(body, &answer) == nil && answer.Error != "" {
-		return clean(answer.Error)
+		return humanize.Line(answer.Error)
 	}
 	if text := resp.Header.Get("Content-Type"); strings.HasPrefix(text, "text/plain") || text == "" {
-		return clean(string(body))
+		return humanize.Line(string(body))
 	}
 	return "" // a page for people
-}
-
-// clean makes outside text fit for an error: printable, one line, bounded.
-func clean(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == unicode.ReplacementChar {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, " "))
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "") + "…"
-	}
-	return s
 }
 
 // orText returns s, or other when it is empty.

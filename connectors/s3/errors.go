@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
-	"unicode"
 
 	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/internal/humanize"
 )
 
 // maxReason is how much of an error's body is looked at: bytes. A signature
@@ -77,9 +76,9 @@ func (q *query) explain(resp *http.Response, asked string) *connectors.Error {
 	case code >= http.StatusMultipleChoices && code < http.StatusBadRequest:
 		return q.refusal(fmt.Errorf("%w: the bucket is elsewhere", connectors.ErrUpstream), "set the endpoint and the region of [s3."+q.account.alias+"]")
 	case why.Code != "" && (code == http.StatusUnauthorized || code == http.StatusForbidden):
-		return q.refusal(fmt.Errorf("%w: %s: %s", connectors.ErrUnauthorized, clean(why.Code), clean(why.Message)), q.account.hint())
+		return q.refusal(fmt.Errorf("%w: %s: %s", connectors.ErrUnauthorized, humanize.Line(why.Code), humanize.Line(why.Message)), q.account.hint())
 	case why.Code != "" && code < http.StatusInternalServerError && code != http.StatusTooManyRequests:
-		return q.refusal(fmt.Errorf("%w: %s: %s", connectors.ErrUpstream, clean(why.Code), clean(why.Message)), "")
+		return q.refusal(fmt.Errorf("%w: %s: %s", connectors.ErrUpstream, humanize.Line(why.Code), humanize.Line(why.Message)), "")
 	}
 	switch resp.StatusCode {
 	case http.StatusNotFound, http.StatusGone:
@@ -118,19 +117,4 @@ func (q *query) retry(do func(region string) error) error {
 		q.account.learn(q.ref.Bucket, moved.region)
 	}
 	return err
-}
-
-// clean makes outside text fit for an error: printable, one line, bounded.
-func clean(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == unicode.ReplacementChar {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, " "))
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "") + "…"
-	}
-	return s
 }

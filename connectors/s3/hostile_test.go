@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/internal/safename"
 )
 
@@ -91,7 +92,7 @@ func FuzzReason(f *testing.F) {
 	f.Add("<html>")
 	f.Fuzz(func(t *testing.T, text string) {
 		got := parseReason(strings.NewReader(text))
-		if line := clean(got.Message); strings.ContainsAny(line, "\n\r\x00") || len(line) > 210 {
+		if line := humanize.Line(got.Message); strings.ContainsAny(line, "\n\r\x00") || len(line) > 210 {
 			t.Errorf("message is %q", line)
 		}
 	})

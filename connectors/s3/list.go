@@ -10,6 +10,7 @@ import (
 	"github.com/hypha-node/hypha-node/connectors"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 	"github.com/hypha-node/hypha-node/internal/fnmatch"
+	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/internal/safename"
 )
 
@@ -114,15 +115,15 @@ func parsePage(body []byte, prefix string) (page, error) {
 		if p.EncodingType == "url" {
 			key, err := url.QueryUnescape(e.Key)
 			if err != nil {
-				return page{}, fmt.Errorf("key %q holds a bad escape", clean(e.Key))
+				return page{}, fmt.Errorf("key %q holds a bad escape", humanize.Line(e.Key))
 			}
 			e.Key = key
 		}
 		switch {
 		case !strings.HasPrefix(e.Key, prefix):
-			return page{}, fmt.Errorf("key %q does not begin with the prefix", clean(e.Key))
+			return page{}, fmt.Errorf("key %q does not begin with the prefix", humanize.Line(e.Key))
 		case e.Size == nil || *e.Size < 0:
-			return page{}, fmt.Errorf("key %q has no size", clean(e.Key))
+			return page{}, fmt.Errorf("key %q has no size", humanize.Line(e.Key))
 		}
 	}
 	switch {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/connectors"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
+	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/internal/safename"
 )
 
@@ -47,7 +48,7 @@ func (q *query) named(ctx context.Context) (connectors.Item, error) {
 	}
 	o.etag, o.sum = strongTag(header.Get("ETag")), wholeSum(header)
 	it := q.item(name, o)
-	it.Revision = clean(header.Get("X-Amz-Version-Id"))
+	it.Revision = humanize.Line(header.Get("X-Amz-Version-Id"))
 	return it, nil
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/connectors"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
+	"github.com/hypha-node/hypha-node/internal/humanize"
 )
 
 // Bounds of an upload.
@@ -72,7 +73,7 @@ func (c *Connector) Put(ctx context.Context, ref connectors.Ref, src io.ReaderAt
 	} else {
 		header, done.ETag, err = u.parts(ctx)
 	}
-	done.ETag, done.Version = strings.Trim(done.ETag, `"`), clean(header.Get("X-Amz-Version-Id"))
+	done.ETag, done.Version = strings.Trim(done.ETag, `"`), humanize.Line(header.Get("X-Amz-Version-Id"))
 	return done, err
 }
 
@@ -148,7 +149,7 @@ func (u *upload) put(ctx context.Context, i int, fields url.Values) (http.Header
 		return nil, err
 	}
 	if got := header.Get("X-Amz-Checksum-Sha256"); got != "" && got != sum {
-		return nil, u.refusal(fmt.Errorf("%w: sha256 %s was stored instead of %s", connectors.ErrMismatch, clean(got), sum), "")
+		return nil, u.refusal(fmt.Errorf("%w: sha256 %s was stored instead of %s", connectors.ErrMismatch, humanize.Line(got), sum), "")
 	}
 	return header, nil
 }
@@ -258,11 +259,11 @@ func (u *upload) complete(ctx context.Context, id url.Values, tags []string) (ht
 	var done completed
 	if xml.Unmarshal(body, &done) != nil {
 		why := parseReason(bytes.NewReader(body))
-		return nil, "", u.upstream("the parts were not put together: %s: %s", clean(why.Code), clean(why.Message))
+		return nil, "", u.upstream("the parts were not put together: %s: %s", humanize.Line(why.Code), humanize.Line(why.Message))
 	}
 	want := fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(sums.Sum(nil)), len(u.sums))
 	if done.SHA256 != "" && done.SHA256 != want {
-		return nil, "", u.refusal(fmt.Errorf("%w: checksum %s was stored instead of %s", connectors.ErrMismatch, clean(done.SHA256), want), "")
+		return nil, "", u.refusal(fmt.Errorf("%w: checksum %s was stored instead of %s", connectors.ErrMismatch, humanize.Line(done.SHA256), want), "")
 	}
 	return header, strongTag(done.ETag), nil
 }

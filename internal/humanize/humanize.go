@@ -140,3 +140,22 @@ func Escape(s string) string {
 func harmless(r rune) bool {
 	return r != utf8.RuneError && unicode.IsPrint(r) && !unicode.Is(unicode.Bidi_Control, r)
 }
+
+// lineMost is the longest that Line returns, without the ellipsis: bytes.
+const lineMost = 200
+
+// Line makes outside text fit for an error: printable, in one line, of bounded
+// length.
+func Line(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, " "))
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > lineMost {
+		s = strings.ToValidUTF8(s[:lineMost], "") + "…"
+	}
+	return s
+}

@@ -87,3 +87,16 @@ func FuzzParseBytes(f *testing.F) {
 		}
 	})
 }
+
+func TestLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                     "",
+		" two\r\nlines\x00 \xff of\u200btext ": "two lines of\u200btext",
+		strings.Repeat("é", 150):               strings.Repeat("é", 100) + "…",
+		"x" + strings.Repeat("é", 150):         "x" + strings.Repeat("é", 99) + "…",
+	} {
+		if got := Line(in); got != want {
+			t.Errorf("Line(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
