@@ -43,8 +43,8 @@ func (b *bench) bridgeFetch(ctx context.Context, n *rig.Node, url, from string) 
 // bridgeRow: a big file from nginx over a job's socket, against curl and openssl.
 func (b *bench) bridgeRow(nginx *rig.Nginx) row {
 	url := nginx.URL + "/" + filepath.Base(b.file)
-	return row{
-		name: "bridge", title: "fetch over the bridge from nginx: store, work directory, sha256",
+	r := row{
+		name: "bridge", title: "fetch over the bridge from nginx: store, work directory, sha256, CIDs",
 		subject: contender{"bridge fetch", func(ctx context.Context, dir string) (func(context.Context) (sample, error), func() error, error) {
 			n, err := b.node(ctx, filepath.Join(dir, "repo"))
 			if err != nil {
@@ -55,9 +55,15 @@ func (b *bench) bridgeRow(nginx *rig.Nginx) row {
 		rivals: []contender{program("curl, openssl", func(dir string) rig.Program {
 			return rig.Program{Path: "/bin/sh", Dir: dir, Args: []string{"-c", `curl -s -f -o f "$1" && openssl dgst -sha256 f`, "sh", url}}
 		})},
-		goals: []goal{{rival: "curl, openssl", speed: 1}},
+		goals: []goal{{rival: "curl, openssl", speed: 1 / 0.9}, {rival: "aria2, 8 connections, checksum", speed: 1 / 0.6}},
 		anon:  localMemory,
 	}
+	if b.aria2 != "" {
+		r.rivals = append(r.rivals, program("aria2, 8 connections, checksum", func(dir string) rig.Program {
+			return rig.Program{Path: b.aria2, Dir: dir, Args: []string{"-q", "-x8", "-s8", "--checksum=sha-256=" + b.sum, "-o", "f", url}}
+		}))
+	}
+	return r
 }
 
 // secondRow: the same file for the next job.

@@ -15,5 +15,6 @@
 //  4. CPU seconds stand beside wall seconds: user and system time of the command
 //     and its children, and of the daemons that worked for it.
 //
-// Rivals that aren't installed are left out and named.
+// Rivals that aren't installed are left out and named. Links that are slow or far
+// away are relays in user space (link.go), since kernels may lack netem.
 package main

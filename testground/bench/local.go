@@ -12,18 +12,21 @@ import (
 
 // bench is what all rows share.
 type bench struct {
-	binary, kubo string // kubo is "" when there is none
-	dir          string // scratch
-	file         string // the big file
-	size         int64  // its bytes
-	moved        int64  // bytes that row flat moves
-	sum          string // its sha256 in hex
-	small        string // a directory of many small files
-	smallBytes   int64
-	stored       string // a repository that holds the big file
-	root         string // its root there
-	kuboStored   *rig.Kubo
-	kuboRoot     string
+	binary     string
+	kubo       string // "" when there is none
+	hf         string // a Python that has huggingface_hub, "" when there is none
+	aria2      string // likewise
+	dir        string // scratch
+	file       string // the big file
+	size       int64  // its bytes
+	moved      int64  // bytes that row flat moves
+	sum        string // its sha256 in hex
+	small      string // a directory of many small files
+	smallBytes int64
+	stored     string // a repository that holds the big file
+	root       string // its root there
+	kuboStored *rig.Kubo
+	kuboRoot   string
 }
 
 // localMemory and transferMemory are the goals for RssAnon, in bytes.

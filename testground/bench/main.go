@@ -17,6 +17,9 @@ import (
 	"github.com/hypha-node/hypha-node/testground/rig"
 )
 
+// errLacking says that a row is left out for something that is not installed.
+var errLacking = errors.New("not installed")
+
 // options are the flags.
 type options struct {
 	binary, dir, rows, json string
@@ -29,7 +32,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/hypha-node", "the command to measure")
 	flag.StringVar(&o.dir, "dir", "", "where to work; on the file system to be measured (default: a temporary directory)")
-	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,small,peer,ready,socket,message,burst,broadcast,flat", "rows to measure")
+	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,hf,tiny,facade,link,far,stall,expired,memory,small,peer,ready,socket,message,burst,broadcast,flat", "rows to measure")
 	flag.StringVar(&o.json, "json", "", "also write all samples to this file")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each row")
 	flag.Int64Var(&o.size, "size", 1<<30, "bytes of the big file")
@@ -66,6 +69,12 @@ func run(ctx context.Context, o options) (err error) {
 	if b.kubo, err = rig.FindKubo(); err != nil {
 		rep.Missing = append(rep.Missing, "Kubo: "+err.Error())
 	}
+	if b.hf, err = rig.Find("HYPHA_PYTHON", "", "huggingface_hub-2.4.0/bin/python"); err != nil {
+		rep.Missing = append(rep.Missing, "huggingface_hub: "+err.Error())
+	}
+	if b.aria2, err = exec.LookPath("aria2c"); err != nil {
+		rep.Missing = append(rep.Missing, "aria2: "+err.Error())
+	}
 	if _, err := exec.LookPath("openssl"); err != nil {
 		return fmt.Errorf("openssl is the yardstick: %w", err)
 	}
@@ -78,6 +87,11 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	for name := range strings.SplitSeq(o.rows, ",") {
 		done, err := b.row(ctx, strings.TrimSpace(name), o.rounds, web)
+		if errors.Is(err, errLacking) {
+			fmt.Printf("left out: %v\n\n", err)
+			rep.Missing = append(rep.Missing, err.Error())
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -101,7 +115,6 @@ func run(ctx context.Context, o options) (err error) {
 
 // row sets one row up, measures it and takes it down.
 func (b *bench) row(ctx context.Context, name string, rounds int, web string) (out outcome, err error) {
-	var r row
 	var stops []func() error
 	defer func() {
 		for _, stop := range slices.Backward(stops) {
@@ -109,10 +122,10 @@ func (b *bench) row(ctx context.Context, name string, rounds int, web string) (o
 		}
 	}()
 	var nginx *rig.Nginx
-	if name == "bridge" || name == "second" {
+	if slices.Contains([]string{"bridge", "second", "link", "far", "stall"}, name) {
 		binary, err := rig.FindNginx()
 		if err != nil {
-			return out, fmt.Errorf("row %s needs nginx: %w", name, err)
+			return out, fmt.Errorf("row %s needs nginx: %w: %w", name, errLacking, err)
 		}
 		logs, err := os.MkdirTemp(b.dir, "nginx")
 		if err != nil {
@@ -123,7 +136,19 @@ func (b *bench) row(ctx context.Context, name string, rounds int, web string) (o
 		}
 		stops = append(stops, nginx.Stop)
 	}
-	var stop func() error
+	r, stop, err := b.build(ctx, name, nginx)
+	if stop != nil {
+		stops = append(stops, stop)
+	}
+	if err != nil {
+		return out, err
+	}
+	r.touch = 3 * b.size // the file, its copy in the store, its copy in a directory
+	return measure(ctx, r, rounds, b.dir)
+}
+
+// build sets a row up; stop, which may be nil, takes it down, also after an error.
+func (b *bench) build(ctx context.Context, name string, nginx *rig.Nginx) (r row, stop func() error, err error) {
 	switch name {
 	case "add":
 		r = b.addRow()
@@ -135,6 +160,18 @@ func (b *bench) row(ctx context.Context, name string, rounds int, web string) (o
 		r = b.bridgeRow(nginx)
 	case "second":
 		r, stop, err = b.secondRow(ctx, nginx)
+	case "hf":
+		r, stop, err = b.hfRow()
+	case "tiny":
+		r, stop, err = b.tinyRow(ctx)
+	case "facade":
+		r, stop, err = b.facadeRow(ctx)
+	case "link", "far", "stall":
+		r, stop, err = b.linkRow(ctx, name, nginx)
+	case "expired":
+		r, stop, err = b.expiredRow(ctx)
+	case "memory":
+		r, stop, err = b.memoryRow()
 	case "small":
 		r, err = b.smallRow()
 	case "peer":
@@ -144,12 +181,5 @@ func (b *bench) row(ctx context.Context, name string, rounds int, web string) (o
 	default:
 		r, err = b.exchangeRow(name)
 	}
-	if stop != nil {
-		stops = append(stops, stop)
-	}
-	if err != nil {
-		return out, err
-	}
-	r.touch = 3 * b.size // the file, its copy in the store, its copy in a directory
-	return measure(ctx, r, rounds, b.dir)
+	return r, stop, err
 }
