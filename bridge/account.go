@@ -10,7 +10,7 @@ import (
 // Stats counts what a job did since it was created; a crash of the node may take
 // back what it did in its last seconds.
 type Stats struct {
-	Bytes    map[string]int64 `json:"bytes"`    // of files that were fetched, by "origin", "peer", "store"
+	Bytes    map[string]int64 `json:"bytes"`    // of files that were fetched, by "origin", "peer", "cache", "store"
 	Files    int64            `json:"files"`    // fetched and prefetched
 	Sent     int64            `json:"sent"`     // deliveries that succeeded
 	Failed   int64            `json:"failed"`   // deliveries that did not
@@ -36,8 +36,8 @@ func (j *Job) Stats() Stats {
 	s := l.stats
 	s.Bytes = maps.Clone(s.Bytes)
 	s.Queue, s.Running = use.InboxItems, len(l.list)-l.ended
-	if all := s.Bytes["origin"] + s.Bytes["peer"] + s.Bytes["store"] + s.SentBytes; all > 0 {
-		spared := s.Bytes["store"] + max(0, s.SentBytes-s.UploadedBytes)
+	if all := s.Bytes["origin"] + s.Bytes["peer"] + s.Bytes["cache"] + s.Bytes["store"] + s.SentBytes; all > 0 {
+		spared := s.Bytes["store"] + s.Bytes["cache"] + max(0, s.SentBytes-s.UploadedBytes)
 		s.Dedup = float64(spared) / float64(all)
 	}
 	return s
@@ -87,6 +87,10 @@ func (l *ledger) fetched(got ingest.Fetched) {
 	peer := min(got.PeerBytes, got.File.Size)
 	if got.From == ingest.FromStore || got.Shared {
 		l.stats.Bytes["store"] += got.File.Size
+		return
+	}
+	if got.From == ingest.FromCache {
+		l.stats.Bytes["cache"] += got.File.Size
 		return
 	}
 	l.stats.Bytes["peer"] += peer

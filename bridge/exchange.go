@@ -118,7 +118,7 @@ type Transfer struct {
 	Name     string           `json:"name"`           // the reference or the path, without secrets
 	Done     int64            `json:"done"`           // bytes
 	Total    int64            `json:"total"`          // bytes; -1: not known yet
-	From     map[string]int64 `json:"from,omitempty"` // bytes by "origin", "store", "peer"
+	From     map[string]int64 `json:"from,omitempty"` // bytes by "origin", "store", "peer", "cache"
 	Started  time.Time        `json:"started"`
 	Ended    time.Time        `json:"ended,omitzero"`
 	Error    string           `json:"error,omitempty"`

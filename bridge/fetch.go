@@ -46,7 +46,7 @@ type Metadata struct {
 	Revision  string    `json:"revision,omitempty"` // resolved commit
 	ETag      string    `json:"etag,omitempty"`     // as published
 	Cached    bool      `json:"cached"`             // no byte of it was transferred for this request
-	From      string    `json:"from"`               // "origin", "store", "peer"
+	From      string    `json:"from"`               // "origin", "store", "peer", "cache"
 }
 
 // Fetch brings the files of a reference into the work directory and returns one

@@ -44,10 +44,16 @@ func (b *batch) materialize(ctx context.Context, it connectors.Item, name string
 			Timestamp: b.job.now().UTC().Truncate(time.Second),
 			Revision:  it.Revision,
 			ETag:      etag,
-			Cached:    got.From == ingest.FromStore,
+			Cached:    untransferred(got),
 			From:      string(got.From),
 		},
 	}, nil
+}
+
+// untransferred tells whether no byte of a file came over a network for this
+// request.
+func untransferred(got ingest.Fetched) bool {
+	return got.From == ingest.FromStore || got.From == ingest.FromCache
 }
 
 // attempt is one try of materialize; size is what the transfer counts with for

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/hypha-node/hypha-node/connectors"
-	"github.com/hypha-node/hypha-node/connectors/ingest"
 )
 
 // Prefetch begins to bring the files of a reference into the store, pinned for
@@ -57,7 +56,7 @@ func (b *batch) store(ctx context.Context, it connectors.Item, name string) (Res
 		Path: name, Size: got.File.Size, Checksum: checksum(got.File.SHA256), CID: got.File.Root.String(),
 		Metadata: Metadata{
 			Source: it.Source, Timestamp: b.job.now().UTC().Truncate(time.Second), Revision: it.Revision, ETag: etag,
-			Cached: got.From == ingest.FromStore, From: string(got.From),
+			Cached: untransferred(got), From: string(got.From),
 		},
 	}, nil
 }

@@ -96,6 +96,11 @@ type Item struct {
 	// has another by now, or can't tell and the item names no digest. Nil when
 	// Root is set.
 	Open func(ctx context.Context, off, n int64, cond []byte) (*Body, error)
+
+	// May asks the source, with few requests and without content, whether those on
+	// whose behalf the item was made may have its content: nil if so. Nil where a
+	// source can't tell.
+	May func(ctx context.Context) error
 }
 
 // ErrNotModified answers a conditional Open: what the alias stands for is current.

@@ -27,6 +27,7 @@ type Config struct {
 	HTTPAllow []netip.Prefix // private networks that jobs may reach
 	MaxRate   int64          // bytes per second of all downloads over HTTP together; 0: no limit
 	HF        hf.Config      // endpoint and token; its Client is made by Open
+	HFCache   hf.Cache       // of Hugging Face's own tools, taken from before the endpoint is asked; no Dir: none
 	S3        s3.Config      // endpoints and their credentials; its Client is made by Open
 
 	// Hub is the "host:port" where Run serves the hub façade over TCP; "": nowhere.

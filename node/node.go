@@ -87,6 +87,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		Store:      n.store,
 		Connectors: connectors.Set{client, repositories, s3.New(c.S3), blocks},
 		Blocks:     blocks,
+		Cache:      c.HFCache,
 		OnStored:   n.announce,
 		Memory:     memory,
 		Logger:     c.Logger,

@@ -23,7 +23,7 @@ type Progress struct {
 	Path  string `json:"path"`            // as the item will be called
 	Done  int64  `json:"done"`            // bytes
 	Total int64  `json:"total,omitempty"` // bytes; 0 while unknown
-	From  string `json:"from,omitempty"`  // "origin", "peer", "store"; "" for local files
+	From  string `json:"from,omitempty"`  // "origin", "peer", "cache", "store"; "" for local files
 }
 
 // Identity answers "GET /v1/id".
@@ -89,7 +89,7 @@ type Fetched struct {
 	Size     int64  `json:"size"`               // bytes; -1 if unknown (dry run)
 	CID      string `json:"cid,omitempty"`      // absent in a dry run if unknown
 	SHA256   string `json:"sha256,omitempty"`   // 64 hex digits; absent for directories
-	From     string `json:"from,omitempty"`     // "origin", "peer", "store"
+	From     string `json:"from,omitempty"`     // "origin", "peer", "cache", "store"
 	Source   string `json:"source"`             // URL or CID that it stands for, without credentials
 	Revision string `json:"revision,omitempty"` // commit that the source's revision was resolved to
 	Output   string `json:"output,omitempty"`   // absolute path that was written

@@ -76,6 +76,13 @@ func (a *app) effective() (map[string]any, error) {
 		}
 		s.HFEndpoint = cfg.HF.Endpoint
 	}
+	if s.HFCache == "" {
+		cfg, err := a.nodeConfig()
+		if err != nil {
+			return nil, err
+		}
+		s.HFCache = cfg.HFCache.Dir
+	}
 	if s.LogSize == "" {
 		s.LogSize = fmt.Sprintf("%dMiB", jobs.DefaultLogSize>>20)
 	}
@@ -85,7 +92,7 @@ func (a *app) effective() (map[string]any, error) {
 	list := func(values []string) []string { return append([]string{}, values...) }
 	all := map[string]any{
 		"listen": list(s.Listen), "bootstrap": list(s.Bootstrap), "peers": list(s.Peers), "http_allow": list(s.HTTPAllow),
-		"hf_endpoint": s.HFEndpoint, "hub": s.Hub, "log_level": s.LogLevel, "reserve": s.Reserve,
+		"hf_cache": s.HFCache, "hf_endpoint": s.HFEndpoint, "hub": s.Hub, "log_level": s.LogLevel, "reserve": s.Reserve,
 		"max_running": s.MaxRunning, "log_size": s.LogSize, "max_rate": s.MaxRate, "job_users": s.JobUsers,
 		"isolation": string(s.walls.Default), "isolation_read": list(s.IsolationRead), "isolation_write": list(s.IsolationWrite),
 	}
@@ -211,7 +218,7 @@ func editConfig(text []byte, key string, values []string) ([]byte, error) {
 func assignment(key string, values []string) (string, error) {
 	var value any = values
 	switch key {
-	case "hf_endpoint", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "reserve":
+	case "hf_cache", "hf_endpoint", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "reserve":
 		if len(values) != 1 {
 			return "", fmt.Errorf("%s takes one value", key)
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/api/hub"
 	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/hf"
 	"github.com/hypha-node/hypha-node/connectors/s3"
 	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/jobs"
@@ -27,6 +29,7 @@ type fileConfig struct {
 	Peers      []string `toml:"peers,omitempty" json:"peers,omitempty"`             // multiaddrs with /p2p/
 	HTTPAllow  []string `toml:"http_allow,omitempty" json:"http_allow,omitempty"`   // CIDRs
 	HFEndpoint string   `toml:"hf_endpoint,omitempty" json:"hf_endpoint,omitempty"` // URL
+	HFCache    string   `toml:"hf_cache,omitempty" json:"hf_cache,omitempty"`       // absolute path, or "off"
 	Hub        string   `toml:"hub,omitempty" json:"hub,omitempty"`                 // address
 	MaxRate    string   `toml:"max_rate,omitempty" json:"max_rate,omitempty"`       // size, per second
 	LogLevel   string   `toml:"log_level,omitempty" json:"log_level,omitempty"`
@@ -70,7 +73,7 @@ type s3Config struct {
 // tables.
 func configKeys() []string {
 	return []string{
-		"bootstrap", "hf_endpoint", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
+		"bootstrap", "hf_cache", "hf_endpoint", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
 		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve",
 	}
 }
@@ -145,6 +148,9 @@ func (s settings) check() (settings, error) {
 		}
 		s.hub = addr
 	}
+	if s.HFCache != "" && s.HFCache != cacheOff && !filepath.IsAbs(s.HFCache) {
+		return s, fmt.Errorf("hf_cache: %q is neither an absolute path nor %q", s.HFCache, cacheOff)
+	}
 	if s.Reserve != "" {
 		n, err := humanize.ParseBytes(s.Reserve)
 		if err != nil {
@@ -191,6 +197,21 @@ func (s settings) check() (settings, error) {
 		return s, fmt.Errorf("log_level: %q is none of debug, info, warn, error", s.LogLevel)
 	}
 	return s, nil
+}
+
+// cacheOff is the hf_cache that is none.
+const cacheOff = "off"
+
+// cache returns the cache that is looked into; usual is where Hugging Face's own
+// tools have it.
+func (s settings) cache(usual string) hf.Cache {
+	switch s.HFCache {
+	case "":
+		return hf.Cache{Dir: usual}
+	case cacheOff:
+		return hf.Cache{}
+	}
+	return hf.Cache{Dir: s.HFCache, Shared: true}
 }
 
 // checkS3 makes endpoints of the tables.

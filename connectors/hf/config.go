@@ -50,25 +50,36 @@ func ConfigFromEnv(lookup func(string) (string, bool), home string) Config {
 
 // tokenPath returns where the token file is, "" if no directory is known.
 func tokenPath(get func(string) string, home string) string {
-	expand := func(p string) string {
-		if rest, ok := strings.CutPrefix(p, "~/"); ok {
-			return filepath.Join(home, rest)
-		}
-		return p
-	}
 	if p := get("HF_TOKEN_PATH"); p != "" {
-		return expand(p)
+		return expandHome(p, home)
 	}
+	if p := homeDir(get, home); p != "" {
+		return filepath.Join(p, "token")
+	}
+	return ""
+}
+
+// homeDir returns where Hugging Face's tools keep everything, "" if no directory is
+// known.
+func homeDir(get func(string) string, home string) string {
 	if p := get("HF_HOME"); p != "" {
-		return filepath.Join(expand(p), "token")
+		return expandHome(p, home)
 	}
 	if p := get("XDG_CACHE_HOME"); p != "" {
-		return filepath.Join(expand(p), "huggingface", "token")
+		return filepath.Join(expandHome(p, home), "huggingface")
 	}
 	if home == "" {
 		return ""
 	}
-	return filepath.Join(home, ".cache", "huggingface", "token")
+	return filepath.Join(home, ".cache", "huggingface")
+}
+
+// expandHome returns a path whose ~ is the home directory.
+func expandHome(p, home string) string {
+	if rest, ok := strings.CutPrefix(p, "~/"); ok {
+		return filepath.Join(home, rest)
+	}
+	return p
 }
 
 // readToken returns the token of a file; a file that is absent, unreadable or

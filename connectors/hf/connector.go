@@ -73,24 +73,33 @@ type query struct {
 	secret http.Header // the token
 	commit string      // what every URL names
 	scope  string      // of the content; "" when it is public
+	public bool        // anybody may have the content, for certain
+	access access
+}
+
+// newQuery returns a query that acts with the token; "" is nobody's.
+func (c *Connector) newQuery(ref connectors.Ref, token connectors.Secret, acc connectors.Access) *query {
+	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}}
+	q.access.asking = make(chan struct{}, 1)
+	if token != "" {
+		q.secret.Set("Authorization", "Bearer "+token.Reveal())
+		q.scope = Scope(token)
+	}
+	return q
 }
 
 // begin finds out the commit.
 func (c *Connector) begin(ctx context.Context, ref connectors.Ref, acc connectors.Access) (*query, error) {
-	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}}
+	token := ref.Token
+	if token == "" {
+		token = c.cfg.Token
+	}
+	q := c.newQuery(ref, token, acc)
 	if c.cfg.Offline {
 		err := q.fail(errors.New("this node is set to work offline"))
 		err.Err = fmt.Errorf("%w: %w", connectors.ErrUpstream, err.Err)
 		err.Hint = "unset HF_HUB_OFFLINE to fetch from " + q.base
 		return nil, err
-	}
-	token := ref.Token
-	if token == "" {
-		token = c.cfg.Token
-	}
-	if token != "" {
-		q.secret.Set("Authorization", "Bearer "+token.Reveal())
-		q.scope = Scope(token)
 	}
 	if isCommit(ref.Revision) {
 		q.commit = ref.Revision
@@ -101,7 +110,7 @@ func (c *Connector) begin(ctx context.Context, ref connectors.Ref, acc connector
 		return nil, err
 	}
 	q.commit = info.SHA
-	if info.public(ref.RepoType) {
+	if q.public = info.public(ref.RepoType); q.public {
 		q.scope = ""
 	}
 	return q, nil
@@ -141,6 +150,7 @@ func (q *query) itemOf(f File) (connectors.Item, error) {
 	if it.Size <= maxPointer {
 		target.Check = q.notPointer(f.Path)
 	}
+	it.May = func(ctx context.Context) error { return q.may(ctx, f.Path) }
 	it.Open = func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
 		if off == 0 {
 			cond = nil // a commit does not change: there is nothing to ask

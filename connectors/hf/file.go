@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net/http"
 
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/internal/safename"
@@ -30,11 +29,8 @@ type File struct {
 // token's scope. A name that is not safe is an ErrUpstream.
 func (c *Connector) Item(f File, token connectors.Secret, public bool, acc connectors.Access) (connectors.Item, error) {
 	ref := connectors.Ref{Type: connectors.TypeHuggingFace, RepoType: f.RepoType, Repository: f.Repository, Revision: f.Commit}
-	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}, commit: f.Commit}
-	if token != "" {
-		q.secret.Set("Authorization", "Bearer "+token.Reveal())
-		q.scope = Scope(token)
-	}
+	q := c.newQuery(ref, token, acc)
+	q.commit, q.public = f.Commit, public
 	if public {
 		q.scope = ""
 	}

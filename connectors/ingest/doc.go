@@ -6,14 +6,16 @@
 //  1. The store is asked for the item by what is known of it, strongest first:
 //     root, sha256, git sha1, pinned key. A hit costs no request.
 //  2. Else an item that names a root is copied from peers.
-//  3. Else the item is opened once, conditionally if its key was seen before;
+//  3. Else what the operator's other tools have of it on this machine is taken, if
+//     it has the digest and the source lets those who ask have it.
+//  4. Else the item is opened once, conditionally if its key was seen before;
 //     "not modified" is a hit as well.
 //     What an earlier flight left of the content is gone on with: the origin is
 //     asked for the rest, of the same version, or of what has the digest that
 //     the item names. If that does not fit, the flight begins anew, once.
-//  4. The body goes through dag.Import: leaves into the store and into the tee
+//  5. The body goes through dag.Import: leaves into the store and into the tee
 //     at once, digests beside them, in constant memory.
-//  5. Size and digests are compared with all that was announced. Only then are
+//  6. Size and digests are compared with all that was announced. Only then are
 //     the file and its aliases recorded, durably, in one step.
 //
 // It knows nothing of HTTP, of hubs, of peers, or of work directories.

@@ -46,6 +46,9 @@ func (e *Engine) bring(ctx context.Context, f *flight) (Fetched, error) {
 	if f.item.Root.Defined() {
 		return e.copyBlocks(ctx, f)
 	}
+	if got, ok, err := e.cached(ctx, f); ok || err != nil {
+		return got, err
+	}
 	return e.download(ctx, f, share)
 }
 
@@ -206,7 +209,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		return Fetched{}, err
 	}
 	var git hash.Hash
-	got := Fetched{From: FromOrigin, ETag: it.ETag, Verified: want.digest()}
+	got := Fetched{From: f.from, ETag: it.ETag, Verified: want.digest()}
 	if got.ETag == "" {
 		got.ETag = body.ETag
 	}
@@ -216,7 +219,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		f.part.open(b.Partial)
 		f.part.add(0, in.off)
 	}
-	f.begin(FromOrigin, in.off, want.size)
+	f.begin(f.from, in.off, want.size)
 	if f.tee != nil {
 		o.Tee = f.tee
 	}
@@ -246,7 +249,9 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 	if isStale(err) {
 		e.forget(ctx, it)
 	}
-	got.OriginBytes = in.n
+	if f.from == FromOrigin {
+		got.OriginBytes = in.n
+	}
 	return got, err
 }
 

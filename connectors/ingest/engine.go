@@ -31,6 +31,7 @@ type Config struct {
 	Store      blockstore.Store
 	Connectors connectors.Set // for Resolve
 	Blocks     BlockSource    // nil: roots that are not stored are not found
+	Cache      Cache          // looked into before an origin is asked for bytes; nil: none
 	// OnStored is called once for every file that came from an origin or a
 	// peer, when it is durable. private says that it must not be announced. The
 	// flight waits for it, and ctx ends when nobody waits for the flight.
@@ -125,6 +126,7 @@ const (
 	FromOrigin From = "origin"
 	FromStore  From = "store"
 	FromPeer   From = "peer"
+	FromCache  From = "cache" // of the operator's other tools: Config.Cache
 )
 
 // Progress is how far a fetch is.

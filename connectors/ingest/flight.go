@@ -22,6 +22,7 @@ type flight struct {
 	opts   Options         // likewise
 	tee    *tee            // likewise; nil if it has none
 	part   *part           // its content, for those who look at it while it comes
+	from   From            // where what is taken in comes from
 	after  *flight         // whose beginning of the content it goes on with; nil if there is none
 	cancel context.CancelCauseFunc
 
@@ -95,7 +96,7 @@ func (e *Engine) join(ctx context.Context, it connectors.Item, o Options) (*flig
 	w.leads = true
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	f := &flight{
-		key: key, item: it, opts: o, part: newPart(), cancel: cancel, done: make(chan struct{}), release: release, users: 1,
+		key: key, item: it, opts: o, from: FromOrigin, part: newPart(), cancel: cancel, done: make(chan struct{}), release: release, users: 1,
 		progress: Progress{Total: it.Size}, watchers: map[*watcher]struct{}{w: {}}, after: e.ending[key],
 	}
 	if o.Tee != nil {

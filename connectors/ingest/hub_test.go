@@ -17,6 +17,12 @@ import (
 // newHub starts a hub and returns an engine that fetches from it.
 func newHub(t *testing.T, s blockstore.Store, cfg hubtest.Config) (*hubtest.Hub, *ingest.Engine) {
 	t.Helper()
+	return newHubWith(t, cfg, ingest.Config{Store: s})
+}
+
+// newHubWith is newHub with more to say of the engine.
+func newHubWith(t *testing.T, cfg hubtest.Config, ec ingest.Config) (*hubtest.Hub, *ingest.Engine) {
+	t.Helper()
 	hub, err := hubtest.New(cfg)
 	must(t, err)
 	must(t, hub.Start())
@@ -26,7 +32,8 @@ func newHub(t *testing.T, s blockstore.Store, cfg hubtest.Config) (*hubtest.Hub,
 		must(t, hub.Close())
 	})
 	conn := hf.New(hf.Config{Endpoint: hub.URL, Client: client})
-	return hub, newEngine(t, ingest.Config{Store: s, Connectors: connectors.Set{conn}})
+	ec.Connectors = connectors.Set{conn}
+	return hub, newEngine(t, ec)
 }
 
 // all fetches everything that a URI stands for, by path.

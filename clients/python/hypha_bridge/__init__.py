@@ -64,7 +64,7 @@ Metadata = TypedDict(
         "revision": str,  # resolved commit
         "etag": str,
         "cached": bool,  # nothing was transferred
-        "from": str,  # "origin", "peer", "store"
+        "from": str,  # "origin", "peer", "cache", "store"
     },
     total=False,
 )
