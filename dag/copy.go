@@ -36,9 +36,10 @@ type CopyOptions struct {
 	Timeout time.Duration
 	// OnStall must return soon; nil is nobody.
 	OnStall func(missing cid.Cid)
-	// Keep leaves what has come of a file of raw leaves in the store when Copy
-	// fails halfway, up to the last 32 MiB: as a file of its own, which nothing
-	// names or pins. The next Copy asks for the rest only.
+	// Keep keeps what has come of a file of raw leaves while the rest comes, where
+	// the store is a KeepStore: whatever ends Copy, the process with it or not, the
+	// next Copy of the same file with Keep asks for all but that, at most 32 MiB of
+	// which had come.
 	Keep   bool
 	Limits Limits
 }

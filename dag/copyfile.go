@@ -3,7 +3,6 @@ package dag
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"hash"
 
 	"github.com/hypha-node/hypha-node/blockstore"
@@ -20,6 +19,7 @@ const aheadCopy = 64
 type part struct {
 	leaf leaf
 	data []byte // content of the leaf, or block of the node
+	kept bool   // the leaf is here; data is nil when nobody wants it
 	err  error
 	done chan struct{} // of a leaf: closed when data or err is there
 	node cid.Cid       // of a node
@@ -48,7 +48,8 @@ type fileCopy struct {
 	batch  []blocks.Block // what is not in file
 	bytes  int            // in batch
 	sync   bool           // something was stored that is not in file
-	begun  beginning      // of file
+	keep   *keeper        // nil: nothing of file is kept
+	kept   kept           // what an earlier copy left of file
 }
 
 // file copies the file with that root block; window bounds the bytes of content
@@ -58,11 +59,8 @@ func (c *copyJob) file(ctx context.Context, root cid.Cid, data []byte, n *node, 
 		copyJob: c, root: root, window: semaphore.NewWeighted(window), size: window,
 		line: make(chan *part, maxWants), sum: sha256.New(),
 	}
-	defer func() {
-		if fc.file != nil {
-			err = errors.Join(err, fc.file.Abort())
-		}
-	}()
+	cut := true // by who brings the blocks, and not for what the file is
+	defer func() { err = fc.settle(ctx, err, cut) }()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(fc.line)
@@ -70,9 +68,9 @@ func (c *copyJob) file(ctx context.Context, root cid.Cid, data []byte, n *node, 
 	})
 	g.Go(func() error { return fc.order(gctx, g) })
 	if err := g.Wait(); err != nil {
-		fc.keepBeginning(ctx, err)
 		return File{}, err
 	}
+	cut = false
 	f = File{Root: root, Size: fc.total, SHA256: [32]byte(fc.sum.Sum(nil))}
 	aliases, err := c.accept(f)
 	if err != nil {
@@ -111,11 +109,15 @@ func (f *fileCopy) walk(ctx context.Context, g *errgroup.Group, root cid.Cid, da
 // how the file is stored.
 func (f *fileCopy) emit(ctx context.Context, g *errgroup.Group, l leaf, size int64) (err error) {
 	if l.off == 0 && l.data == nil {
-		if f.file, err = f.dst.NewFile(ctx, size); err != nil {
+		if err = f.begin(ctx, size); err != nil {
 			return err
 		}
 	}
 	p := &part{leaf: l, data: l.data, held: min(l.size, f.size), done: make(chan struct{})}
+	if p.kept, err = f.isKept(l); err != nil {
+		return err
+	}
+	f.keep.wait(ctx, ctx, l.off, int(l.size))
 	if err := f.window.Acquire(ctx, p.held); err != nil {
 		return context.Cause(ctx)
 	}
@@ -128,7 +130,9 @@ func (f *fileCopy) emit(ctx context.Context, g *errgroup.Group, l leaf, size int
 	}
 	g.Go(func() error {
 		defer close(p.done)
-		if p.data, p.err = f.block(ctx, l.cid); p.err == nil {
+		if p.kept {
+			p.data, p.err = f.readKept(l)
+		} else if p.data, p.err = f.block(ctx, l.cid); p.err == nil {
 			p.err = l.check(p.data)
 		}
 		return p.err
@@ -178,7 +182,7 @@ func (f *fileCopy) open(ctx context.Context, g *errgroup.Group) {
 	}
 	f.opened = true
 	if f.file != nil {
-		f.outs.addFile(maxWants, f.file, nil)
+		f.outs.addFile(maxWants, f.file, f.keep)
 	}
 	f.outs.addTee(maxWants, f.Tee)
 	f.outs.start(ctx, g)
@@ -186,18 +190,23 @@ func (f *fileCopy) open(ctx context.Context, g *errgroup.Group) {
 
 // content takes in the next leaf.
 func (f *fileCopy) content(ctx context.Context, p *part) error {
-	write(f.sum, p.data)
 	if _, err := writers(f.Also).Write(p.data); err != nil {
 		return err
 	}
-	f.total += int64(len(p.data))
-	wrote := f.noted(p.leaf)
+	f.total += p.leaf.size
 	c := &chunk{off: p.leaf.off, content: p.data, done: func() {
-		wrote()
-		f.progress(int64(len(p.data)))
+		f.progress(p.leaf.size)
 		p.data = nil
 		f.window.Release(p.held)
 	}}
+	if p.kept {
+		return f.outs.send(ctx, c)
+	}
+	write(f.sum, p.data)
+	var err error
+	if c.mark, err = f.mark(p.leaf); err != nil {
+		return err
+	}
 	switch {
 	case p.leaf.data != nil: // its block comes as a node
 	case f.file != nil:

@@ -2,75 +2,117 @@ package dag
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding"
+	"encoding/json"
 	"errors"
-	"hash"
-	"sync"
+	"fmt"
+	"io"
+	"iter"
 
 	"github.com/hypha-node/hypha-node/blockstore"
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 )
 
-// minKept is how many leaves are worth keeping of a file that did not come whole.
-const minKept = 2
+// copyProfile stands where an import names its profile: a copy has the tree's.
+const copyProfile = "copy"
 
-// beginning is what has been written of a file that is being copied: leaves
-// without a gap, from its first byte on. The store keeps whole files only, but
-// the beginning of a file is a file too.
-type beginning struct {
-	mu     sync.Mutex
-	leaves []leaf
-	size   int64
-	sum    hash.Cloner // of the content; nil: it can't be kept
+// keptName is what the beginning of a file is kept as while it is copied.
+func keptName(root cid.Cid) string { return "cid:" + root.String() }
+
+// kept is the beginning of a file that an earlier copy left: whole raw leaves.
+type kept struct {
+	file blockstore.PartialFile
+	size int64 // bytes
+	next func() (cid.Cid, int64, bool)
+	stop func() // ends what was begun for it
 }
 
-// snapshot returns the state of a digest, nil if it can't be had.
-func snapshot(sum hash.Hash) hash.Cloner {
-	c, ok := sum.(hash.Cloner)
-	if !ok {
-		return nil
+// begin makes the writer of a file of raw leaves: one that goes on with what is
+// kept, one that is kept, or a plain one.
+func (f *fileCopy) begin(ctx context.Context, size int64) (err error) {
+	ks, ok := f.dst.(KeepStore)
+	if !f.Keep || !ok {
+		f.file, err = f.dst.NewFile(ctx, size)
+		return err
 	}
-	s, err := c.Clone()
-	if err != nil {
-		return nil
+	p, err := f.resume(ctx, ks, size)
+	if p == nil && err == nil {
+		p, err = ks.KeepFile(ctx, keptName(f.root), size)
 	}
-	return s
-}
-
-// wrote notes the next leaf; sum is the digest of the content up to its end.
-func (b *beginning) wrote(l leaf, sum hash.Cloner) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	l.data = nil
-	b.leaves = append(b.leaves, l)
-	b.size += l.size
-	b.sum = sum
-}
-
-// keep records the beginning as a file. The writer is spent when it succeeds.
-func (b *beginning) keep(ctx context.Context, w blockstore.FileWriter) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.leaves) < minKept || b.sum == nil {
-		return errors.New("nothing to keep")
-	}
-	tree := &layout{put: func(blk blocks.Block) error { return w.PutNode(blk) }}
-	for _, l := range b.leaves {
-		if err := tree.leaf(l.cid, int(l.size), l.size); err != nil {
-			return err
-		}
-	}
-	root, _, err := tree.root()
 	if err != nil {
 		return err
 	}
-	return w.Commit(ctx, File{Root: root, Size: b.size, SHA256: [32]byte(b.sum.Sum(nil))}, nil)
+	f.file, f.keep = p, newKeeper(p, keptState{Profile: copyProfile}, 0)
+	f.kept.file, f.kept.size = p, p.Kept().Size
+	next, stop := iter.Pull2(p.Leaves())
+	ended := f.keep.start(context.WithoutCancel(ctx))
+	f.kept.next, f.kept.stop = next, func() { stop(); ended() }
+	return nil
+}
+
+// resume takes what an earlier copy left, with the hash of it; nil if that is
+// nothing, or of no use.
+func (f *fileCopy) resume(ctx context.Context, ks KeepStore, size int64) (blockstore.PartialFile, error) {
+	p, err := ks.ResumeFile(ctx, keptName(f.root))
+	if ipld.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // as the comment says
+	}
+	if err != nil {
+		return nil, err
+	}
+	var state keptState
+	sum, ok := f.sum.(encoding.BinaryUnmarshaler)
+	if ok && p.Kept().Total == size && json.Unmarshal(p.Kept().State, &state) == nil &&
+		state.Profile == copyProfile && sum.UnmarshalBinary(state.Whole) == nil {
+		return p, nil
+	}
+	f.sum.Reset()
+	return nil, p.Drop()
+}
+
+// isKept tells whether the next leaf is one that an earlier copy left.
+func (f *fileCopy) isKept(l leaf) (bool, error) {
+	if l.off >= f.kept.size {
+		return false, nil
+	}
+	c, n, ok := f.kept.next()
+	if !ok || !c.Equals(l.cid) || n != l.size {
+		return false, fmt.Errorf("leaf at byte %d is another one: %w", l.off, ErrStale)
+	}
+	return true, nil
+}
+
+// readKept reads a leaf that is kept, if somebody wants its bytes.
+func (f *fileCopy) readKept(l leaf) ([]byte, error) {
+	if f.Tee == nil && len(f.Also) == 0 {
+		return nil, nil
+	}
+	b := make([]byte, l.size)
+	if _, err := f.kept.file.ReadAt(b, l.off); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: %w", ErrStale, err)
+	}
+	if rawCID(sha256.Sum256(b)) != l.cid {
+		return nil, fmt.Errorf("leaf at byte %d has other bytes: %w", l.off, ErrStale)
+	}
+	return b, nil
+}
+
+// mark returns where the copy is behind a leaf, for the keeper. Behind one that is
+// not raw nothing can be kept, but who waits for the keeper has to go on.
+func (f *fileCopy) mark(l leaf) (*mark, error) {
+	if f.keep == nil {
+		return nil, nil //nolint:nilnil // for nobody
+	}
+	state, err := stateOf(f.sum)
+	return &mark{end: l.off + l.size, whole: state}, err
 }
 
 // keepable tells whether a failure leaves something that is worth keeping: not
 // when the file is not what it claims, and not when the disk is full.
 func keepable(err error) bool {
-	for _, no := range []error{ErrMalformed, ErrTooLarge, ErrNotFile, blockstore.ErrNoSpace, blockstore.ErrClosed} {
+	for _, no := range []error{ErrStale, ErrMalformed, ErrTooLarge, ErrNotFile, blockstore.ErrNoSpace, blockstore.ErrClosed} {
 		if errors.Is(err, no) {
 			return false
 		}
@@ -78,22 +120,20 @@ func keepable(err error) bool {
 	return true
 }
 
-// keepBeginning keeps what has come when a copy failed with err. That it can't be
-// kept is no error: it is got again then.
-func (f *fileCopy) keepBeginning(ctx context.Context, err error) {
-	if !f.Keep || f.file == nil || !keepable(err) {
-		return
+// settle ends the writer of a file. What came before the copy was cut stays, if
+// that is asked for; nothing stays of what was refused when it was whole.
+func (f *fileCopy) settle(ctx context.Context, err error, cut bool) error {
+	if f.kept.stop != nil {
+		f.kept.stop()
 	}
-	if f.begun.keep(context.WithoutCancel(ctx), f.file) == nil {
-		f.file = nil
+	switch {
+	case f.file == nil:
+		return err
+	case f.keep == nil || err == nil:
+	case cut && keepable(err):
+		f.keep.keep(context.WithoutCancel(ctx))
+	case !errors.Is(err, blockstore.ErrClosed):
+		return errors.Join(err, f.kept.file.Drop())
 	}
-}
-
-// noted returns what to call when the next leaf has been written.
-func (f *fileCopy) noted(l leaf) func() {
-	if !f.Keep || f.file == nil || l.cid.Type() != cid.Raw {
-		return func() {}
-	}
-	sum := snapshot(f.sum)
-	return func() { f.begun.wrote(l, sum) }
+	return errors.Join(err, f.file.Abort())
 }

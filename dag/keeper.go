@@ -9,15 +9,14 @@ import (
 	"github.com/hypha-node/hypha-node/blockstore"
 )
 
-// keeper keeps the beginning of a content, beside the import that writes it. That
-// one reads at most two steps ahead of what is kept.
+// keeper keeps the beginning of a content, beside the import or the copy that
+// writes it. That one reads at most two steps ahead of what is kept.
 type keeper struct {
-	file    blockstore.PartialFile
-	every   int64
-	profile string
-	note    []byte
-	wake    chan struct{} // room for one: there is enough to keep
-	moved   chan struct{} // room for one: an attempt has ended
+	file  blockstore.PartialFile
+	every int64
+	state keptState     // what stays the same of it
+	wake  chan struct{} // room for one: there is enough to keep
+	moved chan struct{} // room for one: an attempt has ended
 
 	mu     sync.Mutex
 	last   *mark // up to where all leaves are written
@@ -26,10 +25,11 @@ type keeper struct {
 	failed bool  // that one
 }
 
-func newKeeper(o *ImportOptions, file blockstore.PartialFile) *keeper {
+// newKeeper makes a keeper that keeps every so many bytes; 0 means 16 MiB.
+func newKeeper(file blockstore.PartialFile, state keptState, every int64) *keeper {
 	kept := file.Kept().Size
 	k := &keeper{
-		file: file, every: o.Keep.Every, profile: o.Profile.String(), note: o.Keep.Note,
+		file: file, every: every, state: state,
 		wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), begun: kept, ended: kept,
 	}
 	if k.every <= 0 {
@@ -116,7 +116,9 @@ func (k *keeper) keep(ctx context.Context) {
 	}
 	k.begun = m.end
 	k.mu.Unlock()
-	state, err := json.Marshal(keptState{Profile: k.profile, Whole: m.whole, Also: m.also, Note: k.note})
+	s := k.state
+	s.Whole, s.Also = m.whole, m.also
+	state, err := json.Marshal(s)
 	if err == nil {
 		err = k.file.Keep(ctx, m.end, state)
 	}

@@ -95,7 +95,7 @@ func (p *Partial) Drop() error { return p.file.Drop() }
 // or a plain one.
 func (im *importer) begin(ctx context.Context) error {
 	if p := im.Resume; p != nil {
-		im.keep = newKeeper(im.ImportOptions, p.file)
+		im.keep = im.newKeeper(p.file)
 		im.file = p.file
 		return nil
 	}
@@ -113,9 +113,13 @@ func (im *importer) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	im.keep = newKeeper(im.ImportOptions, file)
+	im.keep = im.newKeeper(file)
 	im.file = file
 	return nil
+}
+
+func (im *importer) newKeeper(file blockstore.PartialFile) *keeper {
+	return newKeeper(file, keptState{Profile: im.Profile.String(), Note: im.Keep.Note}, im.Keep.Every)
 }
 
 // restore brings an import to where the beginning ends.

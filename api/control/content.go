@@ -162,7 +162,7 @@ func (s *Server) whole(ctx context.Context, name string, timeoutMS int64) (cid.C
 	if err != nil {
 		return cid.Undef, err
 	}
-	_, err = s.blocks(timeoutMS).Fetch(ctx, c, dag.CopyOptions{})
+	_, err = s.blocks(timeoutMS).Fetch(ctx, c, dag.CopyOptions{Keep: true})
 	return c, err
 }
 

@@ -84,7 +84,7 @@ func (g *getting) fetch(ctx context.Context, cancel context.CancelCauseFunc, c c
 		return Written{}, false, err
 	}
 	defer share.Release()
-	o := dag.CopyOptions{Progress: g.meter("peer")}
+	o := dag.CopyOptions{Progress: g.meter("peer"), Keep: true}
 	var t *tee
 	if typ == dag.TypeFile {
 		if t, err = newTee(g.dir, g.base, perm(g.req.Mode, 0o600)); err != nil {

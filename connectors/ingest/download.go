@@ -77,6 +77,7 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 	o := dag.CopyOptions{
 		Timeout:  f.opts.Timeout,
 		Progress: f.advance,
+		Keep:     true,
 		Accept:   func(file dag.File) (map[string][]byte, error) { return nil, want.check(it, file, nil) },
 	}
 	if f.tee != nil {

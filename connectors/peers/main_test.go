@@ -60,7 +60,7 @@ func introduce(a, b host.Host) {
 type node struct {
 	*Service
 	host  host.Host
-	store *blockstore.Memory
+	store blockstore.Store
 	inbox *inbox
 }
 
@@ -73,6 +73,7 @@ func newNode(t testing.TB, change func(*Config)) *node {
 	if change != nil {
 		change(&cfg)
 	}
+	n.store = cfg.Store
 	var err error
 	if n.Service, err = New(cfg); err != nil {
 		t.Fatal(err)

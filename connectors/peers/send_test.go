@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/dag"
 )
 
@@ -320,13 +321,24 @@ func TestCloseEndsTransfers(t *testing.T) {
 	})
 }
 
+// openDisk opens a store that keeps the beginning of files.
+func openDisk(t *testing.T) blockstore.Store {
+	t.Helper()
+	d, err := blockstore.Open(t.Context(), t.TempDir(), blockstore.Options{Reserve: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // TestResume kills either side in the middle and sends again.
 func TestResume(t *testing.T) {
 	const size, half = 20 << 20, 10 << 20
 	data := content(9, size)
 	for _, who := range []string{"sender", "receiver"} {
 		t.Run(who, func(t *testing.T) {
-			a, b := pair(t)
+			a, b := newNode(t, nil), newNode(t, func(cfg *Config) { cfg.Store = openDisk(t) })
+			introduce(a.host, b.host)
 			f := a.add(t, data, dag.ImportOptions{})
 			var once sync.Once
 			killed := make(chan error, 1)
