@@ -33,10 +33,10 @@ type narrows struct {
 // openNarrows forwards to an address until the test ends.
 func openNarrows(t *testing.T, to string) *narrows {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	ok(t, err)
 	n := &narrows{Listener: l, to: to, moved: make(chan struct{}), ended: make(chan struct{})}
-	n.wg.Go(n.accept)
+	n.wg.Go(func() { n.accept(t.Context()) })
 	return n
 }
 
@@ -63,13 +63,13 @@ func (n *narrows) bytes() int64 {
 	return n.given
 }
 
-func (n *narrows) accept() {
+func (n *narrows) accept(ctx context.Context) {
 	for {
 		in, err := n.Accept()
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", n.to)
+		out, err := new(net.Dialer).DialContext(ctx, "tcp", n.to)
 		if err != nil {
 			in.Close()
 			continue
