@@ -59,8 +59,8 @@ func (c *copyJob) file(ctx context.Context, root cid.Cid, data []byte, n *node, 
 		copyJob: c, root: root, window: semaphore.NewWeighted(window), size: window,
 		line: make(chan *part, maxWants), sum: sha256.New(),
 	}
-	cut := true // by who brings the blocks, and not for what the file is
-	defer func() { err = fc.settle(ctx, err, cut) }()
+	refused := false // for what the file is
+	defer func() { err = fc.settle(ctx, err, refused) }()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(fc.line)
@@ -70,10 +70,9 @@ func (c *copyJob) file(ctx context.Context, root cid.Cid, data []byte, n *node, 
 	if err := g.Wait(); err != nil {
 		return File{}, err
 	}
-	cut = false
 	f = File{Root: root, Size: fc.total, SHA256: [32]byte(fc.sum.Sum(nil))}
 	aliases, err := c.accept(f)
-	if err != nil {
+	if refused = err != nil; refused {
 		return File{}, err
 	}
 	if err := fc.flush(ctx); err != nil {

@@ -120,9 +120,9 @@ func keepable(err error) bool {
 	return true
 }
 
-// settle ends the writer of a file. What came before the copy was cut stays, if
-// that is asked for; nothing stays of what was refused when it was whole.
-func (f *fileCopy) settle(ctx context.Context, err error, cut bool) error {
+// settle ends the writer of a file. What came before the copy failed stays, if that
+// is asked for; nothing stays of what was refused.
+func (f *fileCopy) settle(ctx context.Context, err error, refused bool) error {
 	if f.kept.stop != nil {
 		f.kept.stop()
 	}
@@ -130,7 +130,7 @@ func (f *fileCopy) settle(ctx context.Context, err error, cut bool) error {
 	case f.file == nil:
 		return err
 	case f.keep == nil || err == nil:
-	case cut && keepable(err):
+	case !refused && keepable(err):
 		f.keep.keep(context.WithoutCancel(ctx))
 	case !errors.Is(err, blockstore.ErrClosed):
 		return errors.Join(err, f.kept.file.Drop())
