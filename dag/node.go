@@ -358,25 +358,3 @@ func (n *node) packed(b []byte) (int, error) {
 	}
 	return k, nil
 }
-
-// Links returns the CIDs that the block c with those bytes links to, in order,
-// once per link. A raw block has none. Blocks of other codecs than raw and
-// dag-pb are ErrMalformed: what they hold is unknown here.
-func Links(c cid.Cid, data []byte) ([]cid.Cid, error) {
-	switch c.Type() {
-	case cid.Raw:
-		return nil, nil
-	case cid.DagProtobuf:
-	default:
-		return nil, malformed(c, "codec %#x is neither raw nor dag-pb", c.Type())
-	}
-	links, _, err := decodePB(data)
-	if err != nil {
-		return nil, malformed(c, "dag-pb: %v", err)
-	}
-	cids := make([]cid.Cid, len(links))
-	for i, l := range links {
-		cids[i] = l.cid
-	}
-	return cids, nil
-}

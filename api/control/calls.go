@@ -144,6 +144,27 @@ func (c *Client) BlockRemove(ctx context.Context, id string) error {
 	return err
 }
 
+// DAGExport writes a CAR to disk.
+func (c *Client) DAGExport(ctx context.Context, r ExportRequest) iter.Seq2[Event[Exported], error] {
+	return events[Exported](ctx, c, http.MethodPost, "/v1/dag/export", r)
+}
+
+// DAGExportTo copies a CAR to w and returns its size. An error means that it is
+// not whole.
+func (c *Client) DAGExportTo(ctx context.Context, r ExportRequest, w io.Writer) (int64, error) {
+	return c.content(ctx, "/v1/dag/export?"+r.query().Encode(), w)
+}
+
+// DAGImport imports CARs from disk.
+func (c *Client) DAGImport(ctx context.Context, r ImportRequest) iter.Seq2[Event[Imported], error] {
+	return events[Imported](ctx, c, http.MethodPost, "/v1/dag/import", r)
+}
+
+// DAGImportContent imports the CAR that content yields.
+func (c *Client) DAGImportContent(ctx context.Context, r ImportRequest, content io.Reader) (Imported, error) {
+	return upload[Imported](ctx, c, http.MethodPost, "/v1/dag/import/content?"+r.query().Encode(), io.NopCloser(content))
+}
+
 // Pins yields all pins.
 func (c *Client) Pins(ctx context.Context) iter.Seq2[Event[Pin], error] {
 	return events[Pin](ctx, c, http.MethodGet, "/v1/pins", nil)
@@ -269,6 +290,18 @@ func (r AddRequest) query() url.Values {
 		if set {
 			q.Set(name, "true")
 		}
+	}
+	return q
+}
+
+// query returns those fields that streamed content has, as a query.
+func (r ImportRequest) query() url.Values {
+	q := url.Values{}
+	if r.PinName != "" {
+		q.Set("pin_name", r.PinName)
+	}
+	if r.NoPin {
+		q.Set("no_pin", "true")
 	}
 	return q
 }

@@ -71,6 +71,9 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader) 
 	if cerr := resp.Body.Close(); err == nil {
 		err = cerr
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx) // it may have cut the answer
+	}
 	if err != nil || e.Code == "" {
 		return nil, fmt.Errorf("%s %s: %s", method, path, resp.Status)
 	}

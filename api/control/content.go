@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,8 +16,7 @@ import (
 )
 
 // cat answers with bytes of one file, verified before they are sent. The length
-// is told beforehand. If the rest can't be had, a client that said "TE:
-// trailers" finds the reason in a trailer, others a body that is too short.
+// is told beforehand.
 func (s *Server) cat(w http.ResponseWriter, r *http.Request) {
 	req, err := catRequest(r.URL.Query())
 	if err != nil {
@@ -37,16 +37,25 @@ func (s *Server) cat(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	trailers := r.Header.Get("TE") == "trailers"
 	w.Header().Set("Content-Type", "application/octet-stream")
+	sendContent(w, r, n, func(w io.Writer) error {
+		_, err := file.CopyRange(ctx, w, req.Offset, n)
+		return err
+	})
+}
+
+// sendContent answers with n bytes of content that copyTo writes. If the rest can't
+// be had, a client that said "TE: trailers" finds the reason in a trailer, others a
+// body that is too short.
+func sendContent(w http.ResponseWriter, r *http.Request, n int64, copyTo func(w io.Writer) error) {
+	trailers := r.Header.Get("TE") == "trailers"
 	if trailers {
 		w.Header().Set("Trailer", trailerError)
 	} else {
 		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
 	}
 	w.WriteHeader(http.StatusOK)
-	_, err = file.CopyRange(ctx, w, req.Offset, n)
-	if err != nil && trailers && r.Context().Err() == nil {
+	if err := copyTo(w); err != nil && trailers && r.Context().Err() == nil {
 		if text, jerr := json.Marshal(describe(err)); jerr == nil {
 			w.Header().Set(trailerError, string(text))
 		}

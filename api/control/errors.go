@@ -16,6 +16,7 @@ import (
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/ingest"
 	"github.com/hypha-node/hypha-node/dag"
+	"github.com/hypha-node/hypha-node/dag/car"
 	"github.com/hypha-node/hypha-node/jobs"
 )
 
@@ -88,6 +89,7 @@ func kinds() []kind {
 		{dag.ErrExists, http.StatusConflict, CodeConflict, "--force replaces it"},
 		{dag.ErrNotFile, http.StatusBadRequest, CodeWrongType, "`hypha-node ls` lists it, `hypha-node get` writes it"},
 		{dag.ErrNotDir, http.StatusBadRequest, CodeWrongType, ""},
+		{car.ErrMalformed, http.StatusUnprocessableEntity, CodeMalformed, ""},
 		{dag.ErrMalformed, http.StatusUnprocessableEntity, CodeMalformed, ""},
 		{dag.ErrTooLarge, http.StatusUnprocessableEntity, CodeMalformed, ""},
 		{jobs.ErrNotFound, http.StatusNotFound, CodeNotFound, "`hypha-node job ls` lists them"},

@@ -41,6 +41,11 @@ func (s *Server) operations() []operation {
 		{"GET /v1/blocks/{cid}/stat", one(s.blockStat)},
 		{"DELETE /v1/blocks/{cid}", one(s.blockRemove)},
 
+		{"POST /v1/dag/export", many(s.dagExport)},
+		{"GET /v1/dag/export", s.dagExportContent},
+		{"POST /v1/dag/import", many(s.dagImport)},
+		{"POST /v1/dag/import/content", s.dagImportContent},
+
 		{"GET /v1/pins", many(s.pins)},
 		{"POST /v1/pins", one(s.pin)},
 		{"POST /v1/pins/remove", one(s.unpin)},

@@ -180,6 +180,43 @@ type BlockStat struct {
 	Size int64  `json:"size"` // bytes
 }
 
+// ExportRequest asks for a CAR of everything under a name. Written to disk it is
+// JSON; streamed it is a query, without Output, Force and the modes.
+type ExportRequest struct {
+	Path      string `json:"path"`              // CID[/path]
+	Output    string `json:"output"`            // absolute path of the new file
+	Version   int64  `json:"version,omitempty"` // 1 (default) or 2
+	Force     bool   `json:"force,omitempty"`   // replace a file
+	TimeoutMS int64  `json:"timeout_ms,omitempty"`
+	Mode      uint32 `json:"mode,omitempty"`     // 0 means 0600
+	DirMode   uint32 `json:"dir_mode,omitempty"` // 0 means 0700
+}
+
+// Exported is a CAR that was written.
+type Exported struct {
+	Path   string `json:"path"` // that was asked for
+	CID    string `json:"cid"`  // the CAR's root
+	Output string `json:"output"`
+	Blocks int64  `json:"blocks"`
+	Size   int64  `json:"size"` // bytes of the CAR
+}
+
+// ImportRequest asks to import CARs. Streamed it is a query, without Paths.
+type ImportRequest struct {
+	Paths   []string `json:"paths"`              // absolute
+	NoPin   bool     `json:"no_pin,omitempty"`   // leave the roots to garbage collection
+	PinName string   `json:"pin_name,omitempty"` // of the roots' pins
+}
+
+// Imported is a CAR that was imported.
+type Imported struct {
+	Path   string   `json:"path"`  // its name, "-" for streamed content
+	Roots  []string `json:"roots"` // as its header has them
+	Pinned bool     `json:"pinned"`
+	Blocks int64    `json:"blocks"`
+	Bytes  int64    `json:"bytes"` // of the blocks
+}
+
 // Pin keeps a DAG.
 type Pin struct {
 	CID     string    `json:"cid"`

@@ -17,6 +17,7 @@ type cli struct {
 	Stat  statCmd  `cmd:"" group:"content" help:"Describe a file or directory."`
 	Put   putCmd   `cmd:"" group:"content" help:"Upload files and directories to s3://."`
 	Block blockCmd `cmd:"" group:"content" help:"Single blocks."`
+	DAG   dagCmd   `cmd:"" name:"dag" group:"content" help:"CARs: everything under a CID in one file, out of the store and in."`
 
 	Daemon  daemonCmd  `cmd:"" group:"node" help:"Run the node: take part in the network, serve jobs and commands."`
 	ID      idCmd      `cmd:"" name:"id" group:"node" help:"Print the node's peer id and addresses."`

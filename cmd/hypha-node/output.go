@@ -94,6 +94,10 @@ func subject(item any) string {
 		return it.Path
 	case control.Added:
 		return it.Path
+	case control.Exported:
+		return it.Path
+	case control.Imported:
+		return it.Path
 	}
 	return ""
 }
