@@ -32,6 +32,8 @@ func (h *Hub) repoAPI(c *call, route string) {
 		h.tree(c, at)
 	case "paths-info":
 		h.pathsInfo(c, at)
+	case "xet-read-token":
+		h.xetToken(c)
 	default:
 		h.info(c, at)
 	}

@@ -11,7 +11,8 @@ import (
 // Fault is something that goes wrong on purpose. Exactly one kind should be set.
 type Fault struct {
 	Path  string // the request's path contains it; "" means any
-	CDN   bool   // requests to the CDN, else to the hub
+	CDN   bool   // requests to the CDN
+	CAS   bool   // requests to the Xet storage; if neither, those to the hub
 	Times int    // how many requests it befalls; 0 means all
 
 	Status     int    // answer with this status, nothing else
@@ -46,11 +47,12 @@ func (h *Hub) ClearFaults() {
 }
 
 // fault takes the next fault that befalls a request, nil if there is none.
-func (h *Hub) fault(r *http.Request, cdn bool, wants func(Fault) bool) *Fault {
+func (h *Hub) fault(r *http.Request, wants func(Fault) bool) *Fault {
+	to := originOf(r)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range h.faults {
-		if p.CDN != cdn || !strings.Contains(r.URL.Path, p.Path) || !wants(p.Fault) || p.Times > 0 && p.left == 0 {
+		if p.CDN != (to == originCDN) || p.CAS != (to == originCAS) || !strings.Contains(r.URL.Path, p.Path) || !wants(p.Fault) || p.Times > 0 && p.left == 0 {
 			continue
 		}
 		p.left--
@@ -59,12 +61,20 @@ func (h *Hub) fault(r *http.Request, cdn bool, wants func(Fault) bool) *Fault {
 	return nil
 }
 
-// isCDN tells which of the two origins a request is for.
-func isCDN(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/xet-bridge-us/") }
+// originOf tells which of the origins a request is for.
+func originOf(r *http.Request) origin {
+	switch first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); first {
+	case "xet-bridge-us", "xorbs":
+		return originCDN
+	case "v1", "v2":
+		return originCAS
+	}
+	return originHub
+}
 
 // refuseByFault answers in the place of the hub when a fault says so.
 func (h *Hub) refuseByFault(w http.ResponseWriter, r *http.Request) bool {
-	f := h.fault(r, isCDN(r), func(f Fault) bool { return f.Status != 0 })
+	f := h.fault(r, func(f Fault) bool { return f.Status != 0 })
 	if f == nil {
 		return false
 	}
@@ -80,7 +90,7 @@ func (h *Hub) refuseByFault(w http.ResponseWriter, r *http.Request) bool {
 
 // spoil returns a writer that does to a body what a fault says.
 func (h *Hub) spoil(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
-	f := h.fault(r, isCDN(r), func(f Fault) bool { return f.Status == 0 })
+	f := h.fault(r, func(f Fault) bool { return f.Status == 0 })
 	if f == nil {
 		return w
 	}

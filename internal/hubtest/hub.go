@@ -20,7 +20,10 @@ type Config struct {
 	Tokens  map[string]User   // bearer tokens that are accepted
 	Renames map[string]string // former repository id → present one; type models only
 
-	Xet      bool             // large files are offered by Xet, too; nothing serves it
+	Xet       bool          // large files are offered by Xet, too
+	XetV1     bool          // its storage knows no version 2 of reconstructions
+	TokenLife time.Duration // life of a token of that storage; 0 means an hour
+
 	PageSize int              // entries of a tree page; 0 means 1000
 	LinkLife time.Duration    // life of a signed CDN URL; 0 means an hour
 	Quota    int              // requests of a window of 300 s before 429, per kind; 0 means no limit
@@ -55,6 +58,7 @@ type User struct {
 type Hub struct {
 	URL    string // "http://127.0.0.1:PORT" after Start
 	CDNURL string
+	CASURL string // of the Xet storage, if there is one
 
 	cfg    Config
 	secret []byte // signs CDN URLs
@@ -62,6 +66,7 @@ type Hub struct {
 
 	mu     sync.Mutex
 	repos  map[string]*repo // by type and id
+	xorbs  map[string]*xorb // that a URL was signed for, by hash
 	log    []Request
 	faults []*planted
 	used   map[string]int // requests of the present window, by kind
@@ -76,11 +81,12 @@ type Hub struct {
 func New(cfg Config) (*Hub, error) {
 	cfg.PageSize = cmp.Or(cfg.PageSize, 1000)
 	cfg.LinkLife = cmp.Or(cfg.LinkLife, time.Hour)
+	cfg.TokenLife = cmp.Or(cfg.TokenLife, time.Hour)
 	cfg.Addr = cmp.Or(cfg.Addr, "127.0.0.1:0")
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	h := &Hub{cfg: cfg, closed: make(chan struct{}), repos: map[string]*repo{}, used: map[string]int{}}
+	h := &Hub{cfg: cfg, closed: make(chan struct{}), repos: map[string]*repo{}, xorbs: map[string]*xorb{}, used: map[string]int{}}
 	h.secret = []byte(rand.Text())
 	for _, r := range cfg.Repos {
 		added := newRepo(r)
@@ -92,13 +98,14 @@ func New(cfg Config) (*Hub, error) {
 	return h, nil
 }
 
-// Start listens on loopback and serves the hub and its CDN until Close.
+// Start listens on loopback and serves the hub, its CDN and its Xet storage, each
+// at an origin of its own, until Close.
 func (h *Hub) Start() error {
 	for _, s := range []struct {
 		url     *string
 		handler http.Handler
 		addr    string
-	}{{&h.URL, h, h.cfg.Addr}, {&h.CDNURL, h.CDN(), "127.0.0.1:0"}} {
+	}{{&h.URL, h, h.cfg.Addr}, {&h.CDNURL, h.CDN(), "127.0.0.1:0"}, {&h.CASURL, h.CAS(), "127.0.0.1:0"}} {
 		var lc net.ListenConfig
 		l, err := lc.Listen(context.Background(), "tcp", s.addr)
 		if err != nil {
@@ -155,9 +162,19 @@ func (h *Hub) Head(repository string) string {
 	return ""
 }
 
+// origin is one of the servers.
+type origin int
+
+const (
+	originHub origin = iota
+	originCDN
+	originCAS
+)
+
 // Request is one request that came in.
 type Request struct {
-	CDN    bool // to the CDN, else to the hub
+	CDN    bool // to the CDN
+	CAS    bool // to the Xet storage; if neither, to the hub
 	Method string
 	Path   string // escaped, without the query
 	Query  string
@@ -180,12 +197,12 @@ func (h *Hub) ResetRequests() {
 }
 
 // record notes a request and returns where its status is to be noted.
-func (h *Hub) record(r *http.Request, cdn bool) func(status int) {
+func (h *Hub) record(r *http.Request, to origin) func(status int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	i := len(h.log)
 	h.log = append(h.log, Request{
-		CDN: cdn, Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Header: r.Header.Clone(),
+		CDN: to == originCDN, CAS: to == originCAS, Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Header: r.Header.Clone(),
 	})
 	log := h.log
 	return func(status int) {

@@ -33,6 +33,7 @@ type file struct {
 	sha256  string
 	oid     string // git's sha1: of the content, or of the pointer of a large file
 	pointer string // of a large file
+	xet     func() (*xetFile, error)
 }
 
 // newRepo returns a repository without a commit.
@@ -77,7 +78,7 @@ func newFile(name string, content Content, lfs bool) (*file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	f := &file{path: name, content: content, lfs: lfs, sha256: d.sha256, oid: d.git}
+	f := &file{path: name, content: content, lfs: lfs, sha256: d.sha256, oid: d.git, xet: newXetFile(content)}
 	if lfs {
 		f.pointer = fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", d.sha256, content.Size())
 		h := gitHash(int64(len(f.pointer)))

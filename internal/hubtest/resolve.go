@@ -39,10 +39,8 @@ func (h *Hub) resolve(c *call, raw bool) {
 	c.w.Header().Set("X-Linked-ETag", f.etag())
 	c.w.Header().Set("Accept-Ranges", "bytes")
 	c.w.Header().Set("Vary", "Origin, Accept")
-	if h.cfg.Xet && f.lfs {
-		c.w.Header().Set("X-Xet-Hash", f.xetHash())
-		c.w.Header().Set("Link", fmt.Sprintf(`<%s/api/%ss/%s/xet-read-token/%s>; rel="xet-auth", <%s/v1/reconstructions/%s>; rel="xet-reconstruction-info"`,
-			h.URL, c.kind, c.repo.ID, at.sha, h.CDNURL, f.xetHash()))
+	if h.cfg.Xet && f.lfs && h.offerXet(c, at, f) {
+		return
 	}
 	switch {
 	case slices.Contains(c.repo.Direct, f.path) || raw:
@@ -134,15 +132,26 @@ func (h *Hub) sign(f *file) string {
 
 // signature signs a path and its parameters.
 func (h *Hub) signature(p string, q url.Values) string {
+	return h.mac(p, q.Get("X-Amz-Date"), q.Get("X-Amz-Expires"), q.Get("response-content-disposition"))
+}
+
+// mac returns what nobody else can make of some texts.
+func (h *Hub) mac(texts ...string) string {
 	mac := hmac.New(sha256.New, h.secret)
-	fmt.Fprintf(mac, "%s\n%s\n%s\n%s", p, q.Get("X-Amz-Date"), q.Get("X-Amz-Expires"), q.Get("response-content-disposition"))
+	for _, text := range texts {
+		fmt.Fprintf(mac, "%s\n", text)
+	}
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // CDN returns the handler of the second origin, where large files come from.
 func (h *Hub) CDN() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w, note: h.record(r, true)}
+		rec := &recorder{ResponseWriter: w, note: h.record(r, originCDN)}
+		if strings.HasPrefix(r.URL.Path, "/xorbs/") {
+			h.serveXorb(rec, r)
+			return
+		}
 		switch problem := h.signed(r); {
 		case r.Header.Get("Authorization") != "":
 			xmlError(rec, http.StatusBadRequest, "InvalidArgument", "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")
@@ -154,7 +163,7 @@ func (h *Hub) CDN() http.Handler {
 		if h.refuseByFault(rec, r) {
 			return
 		}
-		f := h.large(path.Base(r.URL.Path))
+		f := h.find(func(f *file) bool { return f.lfs && f.sha256 == path.Base(r.URL.Path) })
 		if f == nil {
 			xmlError(rec, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
 			return
@@ -178,14 +187,14 @@ func (h *Hub) signed(r *http.Request) string {
 	return ""
 }
 
-// large returns the large file with that sha256, nil if there is none.
-func (h *Hub) large(sum string) *file {
+// find returns a file that is, nil if there is none.
+func (h *Hub) find(is func(*file) bool) *file {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.repos {
 		for _, c := range r.commits {
 			for _, f := range c.files {
-				if f.lfs && f.sha256 == sum {
+				if is(f) {
 					return f
 				}
 			}

@@ -22,7 +22,7 @@ type call struct {
 
 // ServeHTTP serves the hub's own origin.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	note := h.record(r, false)
+	note := h.record(r, originHub)
 	rec := &recorder{ResponseWriter: w, note: note}
 	segments := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 	rec.Header().Set("X-Powered-By", "huggingface-moon")
@@ -54,7 +54,7 @@ func (h *Hub) api(w http.ResponseWriter, r *http.Request, segments []string) {
 			return
 		}
 	case "models", "datasets", "spaces":
-		h.withRepo(w, r, segments, []string{"revision", "tree", "paths-info", "refs"}, h.repoAPI)
+		h.withRepo(w, r, segments, []string{"revision", "tree", "paths-info", "refs", "xet-read-token"}, h.repoAPI)
 		return
 	}
 	deny(w, http.StatusNotFound, "", "Sorry, we can't find the page you are looking for.")
@@ -130,7 +130,8 @@ func routeAt(segments, routes []string) (at int, route string) {
 func (h *Hub) mayEnter(c *call) bool {
 	token, given := bearer(c.r)
 	user, known := h.cfg.Tokens[token]
-	files := !strings.HasPrefix(c.r.URL.Path, "/api/") || strings.HasPrefix(c.r.URL.Path, "/api/resolve-cache/")
+	files := !strings.HasPrefix(c.r.URL.Path, "/api/") || strings.HasPrefix(c.r.URL.Path, "/api/resolve-cache/") ||
+		strings.Contains(c.r.URL.Path, "/xet-read-token/")
 	gated := c.repo != nil && c.repo.Gated != "" && files
 	switch {
 	case given && !known && !gated:
