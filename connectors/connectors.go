@@ -118,6 +118,10 @@ type Body struct {
 	SHA256 *[sha256.Size]byte // from Repr-Digest or alike; nil if not sent
 	Meta   []byte             // validator to keep beside the alias, for cond; nil if none
 
+	// Via returns how many of the bytes that were read each transport has brought,
+	// by its name ("http", "xet"). It may be called at any time. Nil: not told.
+	Via func() map[string]int64
+
 	// Unframed says that the origin marked no end of the content (an HTTP body
 	// that ends when the connection does): a cut is invisible, and only a
 	// digest can tell that the content is whole.

@@ -47,6 +47,7 @@ type entry struct {
 	Size int64    `json:"size"` // bytes of the content, of large files too
 	OID  string   `json:"oid"`  // git's sha1; of the pointer if LFS is set
 	LFS  *lfsInfo `json:"lfs"`
+	Xet  string   `json:"xetHash"` // 64 hex digits, maybe redacted to asterisks; "" if there is none
 }
 
 // lfsInfo is what a pointer of git LFS says.

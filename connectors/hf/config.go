@@ -12,12 +12,25 @@ import (
 // DefaultEndpoint is the public Hub.
 const DefaultEndpoint = "https://huggingface.co"
 
+// How the bytes of a large file come from a hub.
+const (
+	TransportAuto = "auto" // over HTTP; over Xet from where that fails
+	TransportHTTP = "http" // over HTTP alone
+	TransportXet  = "xet"  // over Xet, where the hub has the file there; over HTTP from where that fails
+)
+
+// IsTransport tells whether a name is one of those.
+func IsTransport(name string) bool {
+	return name == TransportAuto || name == TransportHTTP || name == TransportXet
+}
+
 // Config says which hub to use, and as whom. The zero value needs a Client.
 type Config struct {
-	Endpoint string            // base URL without a trailing slash; "" means DefaultEndpoint
-	Token    connectors.Secret // for references without a token of their own; "" means anonymous
-	Offline  bool              // refuse every reference with a clear error
-	Client   *httpconn.Client  // fetches; required
+	Endpoint  string            // base URL without a trailing slash; "" means DefaultEndpoint
+	Token     connectors.Secret // for references without a token of their own; "" means anonymous
+	Transport string            // how large files come: one of the Transport constants; "" means TransportAuto
+	Offline   bool              // refuse every reference with a clear error
+	Client    *httpconn.Client  // fetches; required
 }
 
 // ConfigFromEnv reads the variables that Hugging Face's own tools read, in

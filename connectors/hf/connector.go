@@ -11,6 +11,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/connectors"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
+	"github.com/hypha-node/hypha-node/connectors/xet"
 	"github.com/hypha-node/hypha-node/internal/safename"
 )
 
@@ -23,6 +24,7 @@ const maxPointer = 1024
 // Connector turns Hub references into items.
 type Connector struct {
 	cfg Config
+	xet *xet.Client
 }
 
 var _ connectors.Connector = (*Connector)(nil)
@@ -32,7 +34,7 @@ func New(cfg Config) *Connector {
 	if cfg.Endpoint = strings.TrimRight(cfg.Endpoint, "/"); cfg.Endpoint == "" {
 		cfg.Endpoint = DefaultEndpoint
 	}
-	return &Connector{cfg: cfg}
+	return &Connector{cfg: cfg, xet: xet.New(cfg.Client)}
 }
 
 // Supports takes references of type huggingface.
@@ -67,7 +69,9 @@ func (c *Connector) Items(ctx context.Context, ref connectors.Ref, acc connector
 // query is one reference being resolved.
 type query struct {
 	client *httpconn.Client
-	base   string // endpoint
+	xet    *xet.Client // nil: HTTP alone
+	first  bool        // xet is tried first
+	base   string      // endpoint
 	ref    connectors.Ref
 	acc    connectors.Access
 	secret http.Header // the token
@@ -81,6 +85,9 @@ type query struct {
 func (c *Connector) newQuery(ref connectors.Ref, token connectors.Secret, acc connectors.Access) *query {
 	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}}
 	q.access.asking = make(chan struct{}, 1)
+	if c.cfg.Transport != TransportHTTP {
+		q.xet, q.first = c.xet, c.cfg.Transport == TransportXet
+	}
 	if token != "" {
 		q.secret.Set("Authorization", "Bearer "+token.Reveal())
 		q.scope = Scope(token)
@@ -149,6 +156,12 @@ func (q *query) itemOf(f File) (connectors.Item, error) {
 	}
 	if it.Size <= maxPointer {
 		target.Check = q.notPointer(f.Path)
+	}
+	if q.xet != nil && it.SHA256 != nil && xet.IsHash(f.XetHash) {
+		target.Other, target.OtherFirst = q.xet.Transport(xet.File{
+			Hash: f.XetHash, URL: it.URL, TokenURL: q.apiURL("xet-read-token", q.commit),
+			Secret: q.secret, Operator: q.acc.Operator, Explain: q.explain,
+		}), q.first
 	}
 	it.May = func(ctx context.Context) error { return q.may(ctx, f.Path) }
 	it.Open = func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {

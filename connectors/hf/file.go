@@ -22,6 +22,7 @@ type File struct {
 	SHA256     *[sha256.Size]byte // of a large file; nil if unknown
 	GitSHA1    *[sha1.Size]byte   // of the content, if it is a small file; nil if unknown
 	ETag       string             // as published, without quotes; "" if none
+	XetHash    string             // by which the Xet storage knows a large file; "" if unknown
 }
 
 // Item returns the item of a file that is known already: no request. Its content
@@ -86,6 +87,7 @@ func (e entry) file(ref connectors.Ref, commit string) File {
 	if e.LFS != nil { // e.OID names the pointer then; a redacted digest is none
 		if f.SHA256 = parseSHA256(e.LFS.OID); f.SHA256 != nil {
 			f.ETag = e.LFS.OID
+			f.XetHash = e.Xet
 		}
 	} else if f.GitSHA1 = parseSHA1(e.OID); f.GitSHA1 != nil {
 		f.ETag = e.OID
@@ -96,7 +98,9 @@ func (e entry) file(ref connectors.Ref, commit string) File {
 // WithETag returns the file with the identity that an entity tag stands for: the
 // sha256 of a large file, git's sha1 of a small one, or none.
 func (f File) WithETag(tag string) File {
-	f.ETag = tag
+	if f.ETag = tag; f.SHA256 == nil || hex.EncodeToString(f.SHA256[:]) != tag {
+		f.XetHash = "" // it is of another content
+	}
 	f.SHA256, f.GitSHA1 = parseSHA256(tag), parseSHA1(tag)
 	return f
 }

@@ -30,7 +30,7 @@ type Explain func(*http.Response) *connectors.Error
 func (c *Client) Fetch(ctx context.Context, r Request, limit int64, explain Explain) ([]byte, http.Header, error) {
 	budget := c.budget()
 	for {
-		body, header, err := c.fetch(ctx, r, limit, explain)
+		body, header, err := c.FetchOnce(ctx, r, limit, explain)
 		if err == nil {
 			return body, header, nil
 		}
@@ -40,14 +40,14 @@ func (c *Client) Fetch(ctx context.Context, r Request, limit int64, explain Expl
 	}
 }
 
-// fetch is one attempt of Fetch.
-func (c *Client) fetch(ctx context.Context, r Request, limit int64, explain Explain) ([]byte, http.Header, error) {
+// FetchOnce is one attempt of Fetch.
+func (c *Client) FetchOnce(ctx context.Context, r Request, limit int64, explain Explain) ([]byte, http.Header, error) {
 	resp, err := c.Do(ctx, r)
 	if err != nil {
 		return nil, nil, err
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		return nil, nil, refusal(r.URL, resp, explain)
+		return nil, nil, Refusal(r.URL, resp, explain)
 	}
 	defer drain(resp)
 	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
@@ -71,11 +71,15 @@ type budget struct {
 	// moved says that the origin has already given bytes: then even a refused
 	// connection is worth another try, for the origin may be restarting.
 	moved bool
+	// most is how many attempts in a row may bring nothing, patience the longest
+	// pause that the origin may ask for.
+	most     int
+	patience time.Duration
 }
 
 // budget returns a full budget.
 func (c *Client) budget() *budget {
-	return &budget{client: c, pause: backoff.ExponentialBackOff{
+	return &budget{client: c, most: c.cfg.Retries, patience: maxWait, pause: backoff.ExponentialBackOff{
 		InitialInterval: c.cfg.Delay, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: maxDelay,
 	}}
 }
@@ -96,11 +100,11 @@ func (b *budget) spend(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	again, wait := transient(err, b.moved)
-	if !again || wait > maxWait {
+	if !again || wait > b.patience {
 		return err
 	}
-	if b.spent++; b.spent > b.client.cfg.Retries {
-		if b.client.cfg.Retries > 0 {
+	if b.spent++; b.spent > b.most {
+		if b.most > 0 {
 			return giveUp(err, b.spent)
 		}
 		return err
@@ -184,8 +188,9 @@ func isCertificate(err error) bool {
 	return ok
 }
 
-// refusal turns an answer that is no success into an error, and closes it.
-func refusal(source string, resp *http.Response, explain Explain) *connectors.Error {
+// Refusal turns an answer that is no success into an error, and closes it. Explain
+// may be nil: then the status decides.
+func Refusal(source string, resp *http.Response, explain Explain) *connectors.Error {
 	defer drain(resp)
 	var err *connectors.Error
 	if explain != nil {

@@ -34,7 +34,7 @@ const (
 type scouts struct {
 	client *Client
 	host   string
-	post   *signpost
+	open   func(ctx context.Context, probe *stream) (*segment, error)
 	send   func(s *stream, off, end int64) // starts the scout
 	start  func(s *stream, parts ...*part) *fan
 	cancel context.CancelFunc // ends the scout
@@ -70,20 +70,25 @@ func (c *Client) divisible(s *stream, seg *segment) bool {
 
 // newScouts returns the scouts of a stream whose first answer is seg.
 func newScouts(ctx context.Context, c *Client, seg *segment) *scouts {
+	post := newSignpost(c, seg.place)
 	x := &scouts{
-		client: c, host: seg.place.url.Host, post: newSignpost(c, seg.place),
+		client: c, host: seg.place.url.Host,
 		back: make(chan scouted, 1), since: time.Now(), pause: firstHold,
+	}
+	x.open = func(ctx context.Context, probe *stream) (*segment, error) {
+		got, err := probe.open(ctx, validator{}, post.send)
+		if err == nil && !probe.fits(got) {
+			_ = got.body.Close()
+			return nil, errIndivisible
+		}
+		return got, err
 	}
 	ctx, x.cancel = context.WithCancel(ctx)
 	c.hosts.add(x.host)
 	x.send = func(s *stream, off, end int64) {
 		probe := s.probe(off, end)
 		x.away.Go(func() {
-			got, err := probe.request(ctx, validator{}, x.post.send)
-			if err == nil && !probe.fits(got) {
-				_ = got.body.Close()
-				err = errIndivisible
-			}
+			got, err := x.open(ctx, probe)
 			x.back <- scouted{off: off, end: end, seg: got, err: err}
 		})
 	}
@@ -97,14 +102,17 @@ var errIndivisible = errors.New("origin gives no parts")
 
 // probe returns a stream that can ask for one part of what s reads.
 func (s *stream) probe(off, end int64) *stream {
-	return &stream{target: s.target, start: off, pos: off, end: end, total: s.total, pinned: s.pinned, goesOn: true}
+	return &stream{
+		target: s.target, ways: ways{second: s.ways.second, other: s.ways.other},
+		start: off, pos: off, end: end, total: s.total, pinned: s.pinned, goesOn: true,
+	}
 }
 
 // fits tells whether an answer is the part that was asked for, of the version
 // that is being read. (Where a digest is checked at the end, a stream may go on
 // with an answer that tells another validator: one that has no choice.)
 func (s *stream) fits(seg *segment) bool {
-	if !seg.part {
+	if !seg.part || seg.lead > maxLead {
 		return false
 	}
 	now := validatorOf(seg.header, time.Now())

@@ -23,6 +23,7 @@ type segment struct {
 	whole    bool  // it goes to the end of the content
 	part     bool  // it is the range that was asked for, not the whole content
 	unframed bool  // the body ends when the connection does
+	lead     int64 // bytes that another transport throws away before it
 }
 
 // read reads on; io.EOF when all that the answer promised is read, and
@@ -164,9 +165,9 @@ func (s *stream) accept(resp *http.Response, ranged bool) (*segment, error) {
 		if s.pinned != nil && s.target.IfMatch {
 			return nil, s.changed()
 		}
-		return nil, refusal(s.target.URL, resp, s.target.Explain)
+		return nil, Refusal(s.target.URL, resp, s.target.Explain)
 	default:
-		return nil, refusal(s.target.URL, resp, s.target.Explain)
+		return nil, Refusal(s.target.URL, resp, s.target.Explain)
 	}
 	if err == nil {
 		err = s.checkEncoding(resp)

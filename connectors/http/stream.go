@@ -29,6 +29,11 @@ type Target struct {
 	// Check judges the first bytes (at most 64) of a content that is opened
 	// from its beginning; its error refuses the content. Nil: nothing to check.
 	Check func(head []byte) error
+	// Other is another way to the content, that a stream may change over to and
+	// back; OtherFirst says that it begins there. Nil, or where neither Size nor
+	// Digest are known: there is only the URL.
+	Other      Transport
+	OtherFirst bool
 }
 
 // headSize is how much of a content Target.Check sees: bytes.
@@ -49,7 +54,7 @@ func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) 
 	if off == 0 && since.Until > time.Now().Unix() {
 		return nil, connectors.ErrNotModified
 	}
-	s := &stream{target: t, budget: c.budget(), start: off, pos: off, end: -1, total: t.Size}
+	s := &stream{target: t, ways: waysOf(t), budget: c.budget(), start: off, pos: off, end: -1, total: t.Size}
 	if n >= 0 {
 		s.end = off + n
 	}
@@ -62,12 +67,16 @@ func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) 
 	ctx, cancel := context.WithCancel(ctx)
 	s.cancel = cancel
 	s.done = func() error { return context.Cause(ctx) }
-	s.spend = func(err error) error { return s.budget.spend(ctx, err) }
-	s.ask = func(since validator) (*segment, error) { return s.request(ctx, since, c.resolve) }
-	seg, err := s.next(since)
-	if err == nil && c.divisible(s, seg) {
-		s.scouts = newScouts(ctx, c, seg)
+	s.spend = func(err error) error { return s.mend(ctx, c, err) }
+	s.ask = func(since validator) (*segment, error) {
+		seg, err := s.open(ctx, since, c.resolve)
+		if err == nil && !s.judged && c.divisible(s, seg) {
+			s.scouts = newScouts(ctx, c, seg)
+		}
+		s.judged = s.judged || err == nil
+		return seg, err
 	}
+	seg, err := s.next(since)
 	if err == nil {
 		err = s.check()
 	}
@@ -82,6 +91,7 @@ func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) 
 		SHA256:     digestOf(seg.header),
 		Meta:       s.pinned.meta(),
 		Unframed:   seg.unframed && s.target.Size < 0,
+		Via:        s.ways.by,
 	}, nil
 }
 
@@ -105,6 +115,7 @@ type stream struct {
 	done   func() error                            // why the stream's context has ended; nil if it has not
 	ask    func(since validator) (*segment, error) // one request for pos…end
 	spend  func(error) error                       // waits before the next attempt, or returns why not
+	ways   ways
 
 	mu     sync.Mutex // held by Read; Close ends a Read by cancel first
 	budget *budget
@@ -116,6 +127,7 @@ type stream struct {
 	pinned *validator
 	goesOn bool    // bytes of the pinned content were handed out before start
 	head   []byte  // bytes before pos that were read ahead
+	judged bool    // the first answer of this way has told whether there are scouts
 	scouts *scouts // decides about more connections; nil: there will be one
 	fan    *fan    // reads on over several connections; nil: seg does over one
 	failed error   // sticky
@@ -184,6 +196,7 @@ func (s *stream) fill(p []byte) int {
 	s.scouts.note(n, time.Since(began))
 	if n > 0 {
 		s.pos += int64(n)
+		s.ways.count(n)
 		s.budget.progress()
 	}
 	if err != nil {
@@ -261,6 +274,7 @@ func (s *stream) glide(p []byte) int {
 	n, err := s.fan.read(p)
 	if n > 0 {
 		s.pos += int64(n)
+		s.ways.count(n)
 		s.budget.progress()
 		return n
 	}

@@ -79,15 +79,7 @@ func (f *fan) open(ctx context.Context, p *part) (*segment, error) {
 	if err := sleep(ctx, wait); err != nil {
 		return nil, err
 	}
-	seg, err := probe.request(ctx, validator{}, f.scouts.post.send)
-	if err == nil && !probe.fits(seg) {
-		_ = seg.body.Close()
-		err = errIndivisible
-	}
-	if err != nil {
-		return nil, err
-	}
-	return seg, nil
+	return f.scouts.open(ctx, probe)
 }
 
 // room returns where the next bytes of a part go, nothing when it is full.
