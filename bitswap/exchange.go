@@ -22,6 +22,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/hypha-node/hypha-node/bitswap/swarm"
 )
 
 // Exchange is this node in the network. It is safe for concurrent use.
@@ -39,6 +41,7 @@ type Exchange struct {
 	unhook  func() // takes the meter's notifications off the host
 	bitswap *boxobitswap.Bitswap
 	prov    *provider
+	swarm   *swarm.Service
 
 	static    []target      // Config.Peers and Config.Bootstrap, parsed
 	dialled   chan struct{} // closed when Run has tried every configured peer once
@@ -133,6 +136,10 @@ func (e *Exchange) open(ctx context.Context) (err error) {
 	if e.prov, err = newProvider(e.host, e.dht, e.cfg.Datastore); err != nil {
 		return err
 	}
+	e.swarm, err = swarm.New(swarm.Config{Host: e.host, Store: e.store, Served: e.cfg.Served, Logger: e.log})
+	if err != nil {
+		return err
+	}
 	return e.spawn(e.serveWaiting)
 }
 
@@ -194,6 +201,9 @@ func (e *Exchange) Close() error {
 		close(e.closing)
 		e.spawning.Unlock()
 		var errs []error
+		if e.swarm != nil {
+			errs = append(errs, e.swarm.Close())
+		}
 		if e.prov != nil {
 			errs = append(errs, e.prov.close())
 		}
@@ -217,6 +227,9 @@ func (e *Exchange) Close() error {
 	})
 	return e.closeErr
 }
+
+// Swarm returns what fetches and serves DAGs over the protocol of their own.
+func (e *Exchange) Swarm() *swarm.Service { return e.swarm }
 
 // Notify says that new blocks are in the store: peers and local sessions that
 // have been waiting for one of them get it. It returns at once and may be called

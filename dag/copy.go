@@ -209,6 +209,19 @@ func (c *copyJob) Get(ctx context.Context, id cid.Cid) (blocks.Block, error) {
 	return newBlock(id, data), nil
 }
 
+// guide tells a Guide what a node links to.
+func (c *copyJob) guide(id cid.Cid, n *node) {
+	g, ok := c.wants.src.(Guide)
+	if !ok || len(n.links) == 0 {
+		return
+	}
+	cs := make([]cid.Cid, len(n.links))
+	for i, l := range n.links {
+		cs[i] = l.cid
+	}
+	g.Links(id, cs)
+}
+
 // writers gives the same bytes to each.
 type writers []io.Writer
 

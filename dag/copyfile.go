@@ -92,7 +92,7 @@ func (c *copyJob) file(ctx context.Context, root cid.Cid, data []byte, n *node, 
 // walk is step 1; it starts step 2 in g.
 func (f *fileCopy) walk(ctx context.Context, g *errgroup.Group, root cid.Cid, data []byte, n *node) error {
 	w := &leafWalk{
-		src: f.copyJob, end: n.size, ahead: aheadCopy,
+		src: f.copyJob, end: n.size, ahead: aheadCopy, before: f.guide,
 		emit: func(l leaf) error { return f.emit(ctx, g, l, n.size) },
 		after: func(c cid.Cid, data []byte, _ *node) error {
 			return f.send(ctx, &part{node: c, data: data})

@@ -88,6 +88,7 @@ func (t *treeCopy) push(ctx context.Context, f *frame, data []byte, n *node) err
 			return err
 		}
 	}
+	t.guide(f.cid, n)
 	f.data, f.links, f.pending = data, n.links, len(n.links)
 	f.node = &node{kind: n.kind, fanout: n.fanout}
 	t.open += int64(len(data))

@@ -47,6 +47,13 @@ type Fetcher interface {
 	GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error)
 }
 
+// Guide is a Fetcher that Copy tells what a node links to, in order, before it asks
+// for any of the links. Links may be called from any goroutine.
+type Guide interface {
+	Fetcher
+	Links(node cid.Cid, links []cid.Cid)
+}
+
 // Type is what an entry is.
 type Type uint8
 

@@ -28,6 +28,9 @@ type leafWalk struct {
 	src      Getter
 	off, end int64 // the wanted part of the file
 	emit     func(leaf) error
+	// before, if not nil, is called with each dag-pb block that is a node, ahead of
+	// what is below it.
+	before func(c cid.Cid, n *node)
 	// after, if not nil, is called with each dag-pb block, behind everything
 	// that is below it.
 	after   func(c cid.Cid, data []byte, n *node) error
@@ -64,6 +67,9 @@ func (w *leafWalk) run(ctx context.Context, root cid.Cid, n *node) error {
 func (w *leafWalk) node(ctx context.Context, c cid.Cid, n *node, at int64, depth int) error {
 	if depth > maxDepth {
 		return malformed(c, "more than %d levels", maxDepth)
+	}
+	if w.before != nil {
+		w.before(c, n)
 	}
 	if size := int64(len(n.data)); size > 0 {
 		if at < w.end && at+size > w.off {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hypha-node/hypha-node/bitswap"
+	"github.com/hypha-node/hypha-node/bitswap/swarm"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/dag"
 	blocks "github.com/ipfs/go-block-format"
@@ -31,9 +33,10 @@ func (c *Connector) Fetch(ctx context.Context, root cid.Cid, o dag.CopyOptions) 
 	if o.Timeout <= 0 {
 		o.Timeout = c.timeout()
 	}
-	src := &fetcher{c: c, session: c.session(ctx, bitswap.Watch{Stall: o.Stall, Timeout: o.Timeout})}
+	src := &fetcher{c: c, root: root, patience: o.Stall, session: c.session(ctx, bitswap.Watch{Stall: o.Stall, Timeout: o.Timeout})}
 	o.Timeout *= backstop
-	e, err := dag.Copy(ctx, c.store, src, root, o)
+	e, err := dag.Copy(ctx, recorder{c.store, src}, src, root, o)
+	src.close()
 	if err != nil {
 		return dag.Entry{}, c.explain("fetch", root.String(), src.why(err))
 	}
@@ -54,19 +57,76 @@ func (c *Connector) session(ctx context.Context, w bitswap.Watch) func() *bitswa
 	})
 }
 
-// fetcher is the network as dag.Copy sees it.
+// fetcher is the network as dag.Copy sees it: peers that speak the protocol of package
+// swarm, and bitswap's for what they don't have.
 type fetcher struct {
-	c       *Connector
-	session func() *bitswap.Session
+	c        *Connector
+	root     cid.Cid
+	patience time.Duration
+	session  func() *bitswap.Session
+
+	mu    sync.Mutex
+	fetch *swarm.Fetch // nil until something is asked for
+	early []node       // that were seen before
+}
+
+// node is what a node links to.
+type node struct {
+	cid   cid.Cid
+	links []cid.Cid
 }
 
 // GetBlocks asks peers for blocks; offline it fails.
 func (f *fetcher) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error) {
-	s := f.session()
-	if s == nil {
+	if f.c.ex == nil {
 		return nil, fmt.Errorf("block %s: %w", cs[0], connectors.ErrNotFound)
 	}
-	return s.GetBlocks(ctx, cs)
+	return f.begun(ctx).GetBlocks(ctx, cs)
+}
+
+// fallback asks peers by bitswap.
+func (f *fetcher) fallback(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error) {
+	return f.session().GetBlocks(ctx, cs)
+}
+
+// Links notes what a node links to.
+func (f *fetcher) Links(id cid.Cid, links []cid.Cid) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fetch == nil {
+		f.early = append(f.early, node{id, links})
+		return
+	}
+	f.fetch.Links(id, links)
+}
+
+// begun returns the fetch, which begins with the first call.
+func (f *fetcher) begun(ctx context.Context) *swarm.Fetch {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fetch != nil {
+		return f.fetch
+	}
+	f.fetch = f.c.ex.Swarm().Fetch(context.WithoutCancel(ctx), f.root, swarm.Options{Fallback: f.fallback, Patience: f.patience})
+	for _, n := range f.early {
+		f.fetch.Links(n.cid, n.links)
+	}
+	f.early = nil
+	return f.fetch
+}
+
+// running returns the fetch, nil when nothing was asked for.
+func (f *fetcher) running() *swarm.Fetch {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fetch
+}
+
+// close ends the fetch. Nothing is asked for any more.
+func (f *fetcher) close() {
+	if fetch := f.running(); fetch != nil {
+		fetch.Close()
+	}
 }
 
 // why returns the reason for which the session gave up, if it did: dag.Copy only
@@ -77,6 +137,9 @@ func (f *fetcher) why(err error) error {
 	}
 	if s := f.session(); s != nil && errors.Is(s.Err(), bitswap.ErrStalled) {
 		return stalled(s.Err())
+	}
+	if fetch := f.running(); fetch != nil && errors.Is(fetch.Err(), bitswap.ErrNoPeers) {
+		return fetch.Err()
 	}
 	return err
 }

@@ -1,0 +1,198 @@
+package swarm
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/libp2p/go-libp2p/core/network"
+)
+
+// takenWriter writes to a peer that must take each piece in time.
+type takenWriter struct{ st network.Stream }
+
+func (w takenWriter) Write(p []byte) (n int, err error) {
+	for n < len(p) {
+		if err := w.st.SetWriteDeadline(time.Now().Add(writeStall)); err != nil {
+			return n, err
+		}
+		m, err := w.st.Write(p[n:min(len(p), n+writePiece)])
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// write tells and sends until the asker has ended its side and has everything.
+func (a *asker) write(ctx context.Context) error {
+	out := bufio.NewWriterSize(takenWriter{a.st}, 32<<10)
+	timer := time.NewTimer(busyTell)
+	defer timer.Stop()
+	var busy time.Time // when the asker was told so
+	for {
+		if err := a.tell(out); err != nil {
+			return err
+		}
+		if a.state == stateNone {
+			return errors.Join(out.Flush(), a.st.CloseWrite(), a.linger(ctx))
+		}
+		it, wait, ok := a.sp.next(a, time.Now(), len(a.s.slots) < cap(a.s.slots))
+		if ok {
+			if err := a.send(ctx, out, it); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		if wait == 0 && a.over() {
+			return a.st.CloseWrite()
+		}
+		held := wait > 0
+		if !held {
+			wait = askerSilence
+		}
+		timer.Reset(wait)
+		select {
+		case <-a.wake:
+		case <-timer.C:
+			if now := time.Now(); held && now.Sub(busy) >= busyTell {
+				busy = now
+				if err := a.head(out, tellBusy, 0, 0); err != nil {
+					return err
+				}
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// linger waits until the asker, who got a no, ends its side, so that the answer is
+// not lost by a reset.
+func (a *asker) linger(ctx context.Context) error {
+	timer := time.NewTimer(writeStall)
+	defer timer.Stop()
+	for !a.over() {
+		select {
+		case <-a.wake:
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+func (a *asker) over() bool {
+	a.sp.mu.Lock()
+	defer a.sp.mu.Unlock()
+	return a.ended
+}
+
+func (a *asker) head(out io.Writer, kind byte, n int, number uint32) error {
+	var b [headBytes]byte
+	putHead(&b, kind, n, number)
+	_, err := out.Write(b[:])
+	if kind != tellBlock && kind != tellGift {
+		a.s.control.Add(int64(n) + headBytes)
+	}
+	return err
+}
+
+// frame sends what is no block.
+func (a *asker) frame(out io.Writer, kind byte, body []byte) error {
+	if len(body) > maxFrame {
+		return nil // a node with more links than a frame holds is not told of
+	}
+	if err := a.head(out, kind, len(body), 0); err != nil {
+		return err
+	}
+	_, err := out.Write(body)
+	return err
+}
+
+// tell sends what is new: the state, who else asks, what has come.
+func (a *asker) tell(out io.Writer) error {
+	state, told := a.sp.news(a)
+	if state != a.state {
+		a.state = state
+		if err := a.frame(out, tellState, []byte{byte(state)}); err != nil {
+			return err
+		}
+	}
+	if len(told) > 0 {
+		if err := a.frame(out, tellPeers, peersBody(told)); err != nil {
+			return err
+		}
+	}
+	if state != statePart {
+		return nil
+	}
+	f := a.s.fetching(keyOf(a.root))
+	if f == nil {
+		return nil
+	}
+	for _, body := range f.news(a.knows) {
+		if err := a.frame(out, tellHave, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send sends one block, in one of the slots; a slow asker has it for a while only.
+func (a *asker) send(ctx context.Context, out io.Writer, it item) error {
+	select {
+	case a.s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	free := sync.OnceFunc(func() { <-a.s.slots })
+	defer free()
+	timer := time.AfterFunc(slotTime, free)
+	defer timer.Stop()
+	start := time.Now()
+	var broken error
+	err := a.s.view(ctx, keyOf(a.root), it.c, func(data []byte) error {
+		kind := byte(tellBlock)
+		if it.gift {
+			kind = tellGift
+		}
+		if broken = a.head(out, kind, len(data), it.number); broken == nil {
+			_, broken = out.Write(data)
+		}
+		if broken == nil {
+			a.s.sent.Add(int64(len(data)))
+		}
+		return broken
+	})
+	switch {
+	case broken != nil:
+		return broken
+	case ipld.IsNotFound(err) && it.gift:
+		return nil
+	case ipld.IsNotFound(err):
+		return a.head(out, tellNone, 0, it.number)
+	case err == nil:
+		a.sp.took(time.Since(start))
+	}
+	return err
+}
+
+// table is what a node of a DAG links to, and which of it is here.
+type table struct {
+	key   string
+	node  cid.Cid
+	links []cid.Cid
+	have  bitmap
+}

@@ -1,0 +1,312 @@
+package swarm
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	mh "github.com/multiformats/go-multihash"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	keepAlive   = 30 * time.Second
+	maxBitmaps  = 4096    // nodes of which a source may tell
+	maxBits     = 4 << 20 // bytes of their bitmaps
+	maxGifts    = 1 << 20 // bytes of blocks that came before they were wanted
+)
+
+// source is a peer that is asked for a root. What is not said to be of one goroutine
+// is guarded by the fetch.
+type source struct {
+	f  *Fetch
+	p  peer.ID
+	st network.Stream // nil while it is dialled
+
+	kick chan struct{} // room for one: there is something to write
+	out  []byte
+
+	state   int // -1: it has not said
+	bits    map[string]bitmap
+	bytes   int                 // in bits
+	lacks   map[string]struct{} // wants that it does not have
+	listed  map[uint32]*want
+	queued  int // bytes listed, estimated
+	number  uint32
+	cancels []runOf
+	told    bool // that others are asked, too
+	ended   bool
+
+	begun time.Time // when the stream was there
+	heard time.Time // when bytes came last
+	mark  time.Time // of rate: since when bytes are counted in got
+	got   int
+	rate  float64       // bytes per second, smoothed; 0: not known
+	rtt   time.Duration // from the first want to the first answer, the least
+	since time.Time     // when something was listed at a source that had nothing to do
+	late  int           // how often something was moved elsewhere since it gave something
+}
+
+// ask is the life of a source; it returns when it is none any more.
+func (f *Fetch) ask(ctx context.Context, src *source, info peer.AddrInfo) {
+	err := src.run(ctx, info)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	src.end()
+	delete(f.sources, src.p)
+	f.refused[src.p] = time.Now()
+	for _, w := range src.listed {
+		w.src = nil
+	}
+	src.listed = nil
+	if err != nil && ctx.Err() == nil {
+		f.s.log.Debug("source is gone", slog.String("peer", src.p.String()), slog.Any("error", err))
+	}
+	f.poke()
+}
+
+// end has run return; the fetch's lock is held.
+func (s *source) end() {
+	s.ended = true
+	if s.st != nil {
+		reset(s.st)
+	}
+}
+
+// run connects, says hello and takes in what comes.
+func (s *source) run(ctx context.Context, info peer.AddrInfo) error {
+	h := s.f.s.cfg.Host
+	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if h.Network().Connectedness(s.p) != network.Connected {
+		if err := h.Connect(dctx, info); err != nil {
+			return err
+		}
+	}
+	st, err := h.NewStream(network.WithNoDial(dctx, "connected"), s.p, ID)
+	if err != nil {
+		return err
+	}
+	defer reset(st)
+	stop := context.AfterFunc(ctx, func() { reset(st) })
+	defer stop()
+	hello := helloFrame(s.f.root)
+	s.f.mu.Lock()
+	if s.ended {
+		s.f.mu.Unlock()
+		return ErrClosed
+	}
+	s.st, s.begun, s.heard = st, time.Now(), time.Now()
+	s.out = append(hello, s.out...)
+	s.f.mu.Unlock()
+	ended := make(chan struct{})
+	defer close(ended)
+	s.f.work.Go(func() { s.write(st, ended) })
+	s.poke()
+	return s.read(st)
+}
+
+func (s *source) poke() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// write writes what is queued in out until the source has ended.
+func (s *source) write(st network.Stream, ended <-chan struct{}) {
+	alive := time.NewTicker(keepAlive)
+	defer alive.Stop()
+	for {
+		s.f.mu.Lock()
+		b := s.out
+		s.out = nil
+		s.f.mu.Unlock()
+		if len(b) > 0 {
+			s.f.s.control.Add(int64(len(b)))
+			if _, err := (takenWriter{st}).Write(b); err != nil {
+				reset(st)
+				return
+			}
+		}
+		select {
+		case <-s.kick:
+		case <-alive.C:
+			s.f.mu.Lock()
+			s.out = append(s.out, modeFrame(s.told)...)
+			s.f.mu.Unlock()
+		case <-ended:
+			return
+		}
+	}
+}
+
+// heardReader notes when bytes come.
+type heardReader struct {
+	s  *source
+	st network.Stream
+}
+
+func (r heardReader) Read(p []byte) (int, error) {
+	n, err := r.st.Read(p)
+	if n > 0 {
+		r.s.f.mu.Lock()
+		r.s.heard = time.Now()
+		r.s.f.mu.Unlock()
+	}
+	return n, err
+}
+
+// read takes in answers until the stream ends. That a silent source is not waited
+// for is the plan's business.
+func (s *source) read(st network.Stream) error {
+	in := bufio.NewReaderSize(heardReader{s, st}, 16<<10)
+	gifts := 0
+	for {
+		var head [headBytes]byte
+		if _, err := io.ReadFull(in, head[:]); err != nil {
+			return err
+		}
+		kind, n, number, err := parseHead(head)
+		if err != nil {
+			return err
+		}
+		body := make([]byte, n)
+		if _, err := io.ReadFull(in, body); err != nil {
+			return err
+		}
+		switch kind {
+		case tellBlock:
+			err = s.block(number, body)
+		case tellGift:
+			if gifts += n; gifts > maxGifts {
+				return fmt.Errorf("gifts of %d bytes: %w", gifts, errFrame)
+			}
+			s.gift(body)
+		case tellNone:
+			s.none(number)
+		case tellState:
+			err = s.stated(body)
+		case tellHave:
+			err = s.has(body)
+		case tellPeers:
+			var all []peer.AddrInfo
+			if all, err = parsePeers(body); err == nil {
+				for _, info := range all {
+					s.f.consider(info)
+				}
+			}
+		default: // busy, or of a later version
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// block takes in a block. Wrong bytes end the source, for other fetches too.
+func (s *source) block(number uint32, data []byte) error {
+	s.f.mu.Lock()
+	w := s.listed[number]
+	s.f.mu.Unlock()
+	if w == nil { // it came from elsewhere meanwhile
+		s.f.s.duplicate.Add(int64(len(data)))
+		return nil
+	}
+	if !matches(w.c, data) {
+		err := fmt.Errorf("block %s: %d other bytes: %w", w.c, len(data), errFrame)
+		s.f.s.ban(s.p, err)
+		return err
+	}
+	if s.f.came(w.c, data, s) {
+		s.f.s.received.Add(int64(len(data)))
+	} else {
+		s.f.s.duplicate.Add(int64(len(data)))
+	}
+	return nil
+}
+
+// gift takes in a block that was not asked for and may be wanted soon. What it is
+// called follows from its bytes.
+func (s *source) gift(data []byte) {
+	c, err := cid.V1Builder{Codec: cid.Raw, MhType: mh.SHA2_256}.Sum(data)
+	if err != nil {
+		return
+	}
+	if s.f.came(c, data, s) {
+		s.f.s.received.Add(int64(len(data)))
+		return
+	}
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	total := len(data)
+	for _, other := range s.f.gifts {
+		total += len(other)
+	}
+	if total <= maxGifts {
+		s.f.gifts[keyOf(c)] = data
+	}
+}
+
+// none notes that a source does not have a block.
+func (s *source) none(number uint32) {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	w := s.listed[number]
+	if w == nil {
+		return
+	}
+	s.forget(w)
+	w.src = nil
+	if len(s.lacks) < maxQueue {
+		s.lacks[w.key] = struct{}{}
+	}
+	s.f.poke()
+}
+
+// stated notes what a source has of the root.
+func (s *source) stated(body []byte) error {
+	if len(body) != 1 || body[0] > stateWhole {
+		return fmt.Errorf("state: %w", errFrame)
+	}
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	s.state = int(body[0])
+	if s.state == stateNone {
+		return ErrClosed
+	}
+	clear(s.lacks)
+	s.f.poke()
+	return nil
+}
+
+// has notes what a source has.
+func (s *source) has(body []byte) error {
+	node, from, news, err := parseHave(body)
+	if err != nil {
+		return err
+	}
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	key := keyOf(node)
+	bits := s.bits[key]
+	if n := from/8 + len(news); n > len(bits) {
+		if bits == nil && len(s.bits) >= maxBitmaps || s.bytes+n-len(bits) > maxBits {
+			return fmt.Errorf("more than can be remembered: %w", errFrame)
+		}
+		s.bytes += n - len(bits)
+		bits = append(bits, make(bitmap, n-len(bits))...)
+		s.bits[key] = bits
+	}
+	for i, b := range news {
+		bits[from/8+i] |= b
+	}
+	s.f.poke()
+	return nil
+}

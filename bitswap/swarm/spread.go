@@ -1,0 +1,174 @@
+package swarm
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+const (
+	maxGiven = 256 << 10              // blocks of which it is known who was given them
+	minHold  = 250 * time.Millisecond // for which a block is held back at least
+	maxHold  = 10 * time.Second
+	busyTell = time.Second // between signs of life while blocks are held back
+)
+
+// spread is what a holder knows of those who ask for one root: who they are, what
+// they wait for, and who was given what.
+type spread struct {
+	mu     sync.Mutex
+	state  int // of the root, here
+	askers map[*asker]struct{}
+	given  map[string]gift
+	pace   time.Duration // that a block takes to send, smoothed
+}
+
+// gift says of a block how many of the askers that are there were given it, and when
+// the last one was.
+type gift struct {
+	n  int
+	at time.Time
+}
+
+// item is a block that an asker waits for.
+type item struct {
+	number uint32
+	c      cid.Cid
+	key    string
+	gift   bool // it did not ask
+}
+
+// join adds an asker and has everybody know of everybody. It returns false when
+// there are too many.
+func (sp *spread) join(a *asker, self peer.AddrInfo) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	for other := range sp.askers {
+		if other.p == a.p {
+			continue
+		}
+		if len(a.told) < maxTold {
+			a.told = append(a.told, other.info)
+		}
+		if len(other.told) < maxTold {
+			other.told = append(other.told, self)
+		}
+		other.poke()
+	}
+	sp.askers[a] = struct{}{}
+}
+
+// leave forgets an asker; true when it was the last.
+func (sp *spread) leave(a *asker) bool {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	delete(sp.askers, a)
+	for key := range a.sent {
+		if g := sp.given[key]; g.n <= 1 {
+			delete(sp.given, key)
+		} else {
+			g.n--
+			sp.given[key] = g
+		}
+	}
+	return len(sp.askers) == 0
+}
+
+// wakeAll has every asker look for something to do.
+func (sp *spread) wakeAll() {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	for a := range sp.askers {
+		a.poke()
+	}
+}
+
+// next returns what to send to an asker now, or how long to wait for that; 0 is
+// until something changes. free tells whether nothing else waits to be sent.
+func (sp *spread) next(a *asker, now time.Time, free bool) (it item, wait time.Duration, ok bool) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	if len(a.queue) == 0 {
+		return item{}, 0, false
+	}
+	at, oldest := -1, now
+	for i, it := range a.queue {
+		g := sp.given[it.key]
+		if _, again := a.sent[it.key]; again {
+			g.n--
+		}
+		if sp.state != stateWhole || !a.shared || g.n <= 0 {
+			return sp.take(a, i, now), 0, true
+		}
+		if g.at.Before(oldest) {
+			at, oldest = i, g.at
+		}
+	}
+	hold := min(max(minHold, 8*sp.pace), maxHold) - now.Sub(oldest)
+	if at >= 0 && hold <= 0 && free {
+		return sp.take(a, at, now), 0, true
+	}
+	return item{}, min(max(hold, minHold/8), busyTell), false
+}
+
+// take takes an item off an asker's queue and notes that it was given it.
+func (sp *spread) take(a *asker, i int, now time.Time) item {
+	it := a.queue[i]
+	a.queue = slices.Delete(a.queue, i, i+1)
+	if _, again := a.sent[it.key]; again || len(a.sent) >= maxGiven || len(sp.given) >= maxGiven {
+		return it
+	}
+	a.sent[it.key] = struct{}{}
+	g := sp.given[it.key]
+	sp.given[it.key] = gift{g.n + 1, now}
+	return it
+}
+
+// took notes how long a block took.
+func (sp *spread) took(d time.Duration) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	sp.pace += (d - sp.pace) / 8
+}
+
+// push queues items for an asker; false when it has too many.
+func (sp *spread) push(a *asker, items ...item) bool {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	if len(a.queue)+len(items) > maxQueue {
+		return false
+	}
+	a.queue = append(a.queue, items...)
+	a.poke()
+	return true
+}
+
+// cancel drops wants of an asker.
+func (sp *spread) cancel(a *asker, runs []runOf) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	a.queue = slices.DeleteFunc(a.queue, func(it item) bool {
+		return slices.ContainsFunc(runs, func(r runOf) bool { return it.number-r.first < r.n })
+	})
+}
+
+// mode notes whether an asker has others to ask.
+func (sp *spread) mode(a *asker, shared bool) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	if a.shared != shared {
+		a.shared = shared
+		a.poke()
+	}
+}
+
+// news returns what an asker is to be told: the state of the root and who else asks.
+func (sp *spread) news(a *asker) (state int, told []peer.AddrInfo) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	told, a.told = a.told, nil
+	return sp.state, told
+}
