@@ -65,10 +65,11 @@ func (f *Fetch) plan(ctx context.Context, now time.Time) (starving []*want) {
 	f.shared = shared
 	p := &planner{f: f, now: now, ready: ready}
 	for _, w := range f.order {
-		if w.src != nil && p.keeps(w) {
-			continue
+		if w.src != nil {
+			p.review(w)
+		} else {
+			p.open = append(p.open, w)
 		}
-		p.open = append(p.open, w)
 	}
 	p.sort()
 	for _, w := range p.open {
@@ -114,38 +115,38 @@ type planner struct {
 	asked    map[*source][]*want // what they are asked for now
 }
 
-// keeps tells whether a want stays at the source that was asked, or else takes it off.
-func (p *planner) keeps(w *want) bool {
+// review has a want asked for elsewhere, when that is better.
+func (p *planner) review(w *want) {
 	s := w.src
 	held := p.f.shared && s.state == stateWhole
 	if held { // somebody else may have been given it, and have it by now
 		if other := p.pick(w, statePart); other != nil {
 			p.f.unlist(w)
 			p.ask(other, w)
-			return true
+			return
 		}
 	}
 	age := p.now.Sub(w.listed)
 	silent := p.now.Sub(s.heard)
 	if age < w.expect || held && silent < expectLeast+s.rtt && age < heldMost {
-		return true
+		return
 	}
 	other := p.pick(w, stateWhole)
-	if other == nil || other == s {
-		if other = p.pick(w, statePart); other == nil || other == s {
-			if silent > p.f.o.Patience && w.fallen.IsZero() {
-				w.fallen = p.now
-				p.starving = append(p.starving, w)
-			}
-			return true
+	if other == nil {
+		other = p.pick(w, statePart)
+	}
+	if other == nil {
+		if silent > p.f.o.Patience && w.fallen.IsZero() {
+			w.fallen = p.now
+			p.starving = append(p.starving, w)
 		}
+		return
 	}
 	p.f.unlist(w)
 	p.ask(other, w)
 	if s.late++; s.late >= maxLate && silent > expectLeast {
 		s.end()
 	}
-	return true
 }
 
 // sort puts wants into the order in which they are asked for: that of the content from
@@ -177,8 +178,8 @@ func (p *planner) sort() {
 // rank is the place of a block in the order of a peer.
 func rank(key string, id peer.ID) uint64 {
 	h := fnv.New64a()
-	h.Write([]byte(key)) //nolint:errcheck // it can't fail
-	h.Write([]byte(id))  //nolint:errcheck // it can't fail
+	h.Write([]byte(key))
+	h.Write([]byte(id))
 	return h.Sum64()
 }
 

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
@@ -110,15 +111,19 @@ func newNode(t *testing.T, h host.Host) *node {
 	return &node{host: h, store: store, ex: ex, conn: ipfs.New(store, ex)}
 }
 
-// add takes size bytes of noise into a node's store.
-func (n *node) add(t *testing.T, size int) dag.File {
+// add takes a case's file of noise into a node's store.
+func (n *node) add(t *testing.T, c crowd) dag.File {
 	t.Helper()
-	content := make([]byte, size)
+	content := make([]byte, c.size)
 	noise := rand.NewChaCha8([32]byte{1})
 	if _, err := noise.Read(content); err != nil {
 		t.Fatal(err)
 	}
-	f, err := dag.Import(t.Context(), n.store, bytes.NewReader(content), dag.ImportOptions{Size: int64(size)})
+	profile, err := dag.V1_2025().WithChunker(fmt.Sprintf("size-%d", c.leaf))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := dag.Import(t.Context(), n.store, bytes.NewReader(content), dag.ImportOptions{Size: int64(c.size), Profile: profile})
 	if err != nil {
 		t.Fatal(err)
 	}

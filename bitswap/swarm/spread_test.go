@@ -1,0 +1,83 @@
+package swarm
+
+import (
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+func newAsker(id string, sp *spread, shared bool) *asker {
+	a := &asker{p: peer.ID(id), sp: sp, wake: make(chan struct{}, 1), sent: make(map[string]struct{}), shared: shared}
+	sp.join(a, peer.AddrInfo{ID: "self"})
+	return a
+}
+
+// TestSpreadGivesEachBlockOnce follows two askers of one holder.
+func TestSpreadGivesEachBlockOnce(t *testing.T) {
+	sp := &spread{state: stateWhole, askers: make(map[*asker]struct{}), given: make(map[string]gift)}
+	a, b := newAsker("a", sp, true), newAsker("b", sp, true)
+	items := []item{{number: 0, key: "x"}, {number: 1, key: "y"}}
+	sp.push(a, items...)
+	sp.push(b, items...)
+	now := time.Now()
+	next := func(who *asker, free bool) string {
+		it, wait, ok := sp.next(who, now, free)
+		if !ok && wait == 0 && len(who.queue) > 0 {
+			t.Error("waits for ever with something to send")
+		}
+		return it.key
+	}
+	if got := next(a, true); got != "x" {
+		t.Fatalf("a is given %q first", got)
+	}
+	if got := next(b, true); got != "y" {
+		t.Fatalf("b is given %q, want what nobody has", got)
+	}
+	if got := next(b, true); got != "" {
+		t.Fatalf("b is given %q, which a has", got)
+	}
+	sp.mode(b, false)
+	if got := next(b, false); got != "x" {
+		t.Fatalf("b, who knows nobody, is given %q", got)
+	}
+	now = now.Add(minHold + time.Millisecond)
+	if got := next(a, false); got != "" {
+		t.Fatalf("a is given %q while others wait", got)
+	}
+	if got := next(a, true); got != "y" {
+		t.Fatalf("a is given %q when it was held back long enough", got)
+	}
+	sp.push(a, item{number: 2, key: "z"}, item{number: 3, key: "w"})
+	sp.cancel(a, []runOf{{2, 1}})
+	if got := next(a, false); got != "w" {
+		t.Fatalf("a is given %q after a cancel", got)
+	}
+	sp.leave(a)
+	sp.mode(b, true)
+	sp.push(b, item{number: 4, key: "w"})
+	if got := next(b, false); got != "w" {
+		t.Fatalf("b is given %q, which nobody who is there has", got)
+	}
+	if !sp.leave(b) || len(sp.given) != 0 {
+		t.Errorf("%d blocks are remembered for nobody", len(sp.given))
+	}
+}
+
+// TestSpreadTellsOfOthers has askers know of each other.
+func TestSpreadTellsOfOthers(t *testing.T) {
+	sp := &spread{askers: make(map[*asker]struct{}), given: make(map[string]gift)}
+	a := newAsker("a", sp, false)
+	a.info.ID = "a"
+	b := newAsker("b", sp, false)
+	_, told := sp.news(b)
+	if len(told) != 1 || told[0].ID != "a" {
+		t.Errorf("b is told of %v", told)
+	}
+	if _, told := sp.news(a); len(told) != 1 {
+		t.Errorf("a is told of %v", told)
+	}
+	if _, told := sp.news(a); len(told) != 0 {
+		t.Errorf("a is told twice, of %v", told)
+	}
+}
