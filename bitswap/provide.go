@@ -26,6 +26,7 @@ type provider struct {
 	keys  *keystore.ResettableKeystore
 	sweep *sweep.SweepingProvider
 	queue *buffered.SweepingProvider // owns sweep
+	begin *gathering                 // of roots to be announced
 }
 
 // newProvider starts announcing what the datastore knows of earlier runs.
@@ -48,7 +49,20 @@ func newProvider(h host.Host, d *dht.IpfsDHT, ds datastore.Batching) (*provider,
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("provider: %w", err), keys.Close())
 	}
-	return &provider{keys: keys, sweep: s, queue: buffered.New(s, namespace.Wrap(ds, datastore.NewKey("provider/queue")))}, nil
+	p := &provider{keys: keys, sweep: s, queue: buffered.New(s, namespace.Wrap(ds, datastore.NewKey("provider/queue")))}
+	p.begin = newGathering(p.provide)
+	return p, nil
+}
+
+// provide records roots and queues those that are new.
+func (p *provider) provide(ctx context.Context, roots []cid.Cid) error {
+	// Recorded here, where an error can be returned: the queue only logs it, and
+	// loses what it was about to record when it is closed.
+	fresh, err := p.keys.Put(ctx, hashes(roots)...)
+	if err != nil {
+		return fmt.Errorf("record roots to announce: %w", err)
+	}
+	return p.queue.StartProviding(true, fresh...)
 }
 
 // close stops announcing; what is queued or known is kept for the next run.
@@ -61,13 +75,7 @@ func (p *provider) close() error {
 // queued. With nobody in the routing table they are announced when the first
 // peer comes.
 func (e *Exchange) Provide(ctx context.Context, roots ...cid.Cid) error {
-	// Recorded here, where an error can be returned: the queue only logs it, and
-	// loses what it was about to record when it is closed.
-	fresh, err := e.prov.keys.Put(ctx, hashes(roots)...)
-	if err != nil {
-		return fmt.Errorf("record roots to announce: %w", err)
-	}
-	return e.prov.queue.StartProviding(true, fresh...)
+	return e.prov.begin.call(ctx, roots)
 }
 
 // Unprovide announces roots no longer. What was announced before is forgotten

@@ -74,7 +74,8 @@ type Files interface {
 	// is a file of one leaf and needs no record: its digest is its SHA256.
 	File(ctx context.Context, root cid.Cid) (File, error)
 	// PutFile records a file whose blocks are all stored already, with its
-	// aliases ("sha256:<hex>" is added by itself), durably.
+	// aliases ("sha256:<hex>" is added by itself), durably: everything that was
+	// put before the call as well, as by Sync.
 	PutFile(ctx context.Context, f File, aliases map[string][]byte) error
 	// OpenFile opens the content of a file that lies in one segment, for reads
 	// in order, reflinks and copies inside the kernel; ErrScattered when it

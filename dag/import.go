@@ -112,14 +112,11 @@ func (o *ImportOptions) importLeaf(ctx context.Context, dst blockstore.Store, co
 	return f, record(ctx, dst, f, aliases, !o.Profile.v0)
 }
 
-// record makes a file durable whose blocks were put. A raw root needs no record
-// of its own.
+// record makes a file durable whose blocks were put, in one step. A raw root needs
+// no record of its own.
 func record(ctx context.Context, dst blockstore.Store, f File, aliases map[string][]byte, raw bool) error {
-	if err := dst.Sync(ctx); err != nil {
-		return err
-	}
 	if raw && len(aliases) == 0 {
-		return nil
+		return dst.Sync(ctx)
 	}
 	return dst.PutFile(ctx, f, aliases)
 }

@@ -8,19 +8,28 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
+	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/ingest"
 	"github.com/hypha-node/hypha-node/dag"
 	"github.com/hypha-node/hypha-node/internal/safename"
 )
 
-// parallelFiles is how many files of one request are fetched at once: enough to
-// hide the latency of an origin, few enough for one client of it.
-const parallelFiles = 8
+// How many files of one request are fetched at once: enough to hide the latency of
+// an origin, few enough for one client of it. Small ones, which cost latency and
+// hardly anything else, may be more.
+const (
+	parallelFiles = 8
+	parallelSmall = 24
+	smallFile     = 1 << 20 // bytes
+)
 
 // errStop ends a fetch whose failure is known already.
 var errStop = errors.New("stopped")
@@ -45,13 +54,17 @@ func (s *Server) fetch(ctx context.Context, r FetchRequest, out *stream[Fetched]
 	}
 	defer s.Store.Hold()() // until it is pinned and written
 	var group errgroup.Group
-	group.SetLimit(parallelFiles)
+	room := semaphore.NewWeighted(parallelSmall)
 	err = f.each(ctx, refs, func(it connectors.Item) error {
+		weight := weightOf(it)
+		if err := room.Acquire(ctx, weight); err != nil {
+			return context.Cause(ctx)
+		}
 		if f.failed.Load() {
 			return errStop
 		}
 		group.Go(func() error {
-			err := f.item(ctx, it)
+			err := f.item(ctx, it, func() { room.Release(weight) })
 			if err != nil {
 				f.failed.Store(true)
 			}
@@ -63,6 +76,14 @@ func (s *Server) fetch(ctx context.Context, r FetchRequest, out *stream[Fetched]
 		return werr
 	}
 	return err
+}
+
+// weightOf returns how much of the room for files under way an item takes.
+func weightOf(it connectors.Item) int64 {
+	if it.Size >= 0 && it.Size <= smallFile {
+		return 1
+	}
+	return parallelSmall / parallelFiles
 }
 
 // parse reads the references of a request.
@@ -145,8 +166,11 @@ func matchAny(patterns []string, name string) bool {
 	return false
 }
 
-// item fetches one item and reports it.
-func (f *fetching) item(ctx context.Context, it connectors.Item) error {
+// item fetches one item, pins it and reports it. It calls fetched, once, when the
+// next one may begin: pins that come together are made durable together.
+func (f *fetching) item(ctx context.Context, it connectors.Item, fetched func()) error {
+	fetched = sync.OnceFunc(fetched)
+	defer fetched()
 	if err := safename.Path(it.Path); err != nil {
 		return err
 	}
@@ -160,6 +184,13 @@ func (f *fetching) item(ctx context.Context, it connectors.Item) error {
 	res, output, err := f.get(ctx, it)
 	if err != nil {
 		return err
+	}
+	fetched()
+	if !f.req.NoPin {
+		err := f.server.Store.Pin(ctx, blockstore.Pin{Root: res.File.Root, Name: f.req.PinName, Created: time.Now()})
+		if err != nil {
+			return err
+		}
 	}
 	f.out.finished(it.Path)
 	got.Size, got.CID, got.SHA256 = res.File.Size, cidText(res.File.Root), digest(&res.File.SHA256)
@@ -182,7 +213,7 @@ func (f *fetching) place(it connectors.Item) (*tee, error) {
 func (f *fetching) get(ctx context.Context, it connectors.Item) (ingest.Fetched, string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	o := ingest.Options{Pin: f.req.PinName, NoPin: f.req.NoPin, Timeout: timeout(f.req.TimeoutMS), Access: operator(), Progress: func(p ingest.Progress) {
+	o := ingest.Options{NoPin: true, Timeout: timeout(f.req.TimeoutMS), Access: operator(), Progress: func(p ingest.Progress) {
 		f.out.progress(Progress{Path: it.Path, Done: p.Done, Total: max(p.Total, 0), From: string(p.From)})
 	}}
 	if f.dir == nil {

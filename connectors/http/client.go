@@ -32,6 +32,9 @@ const (
 	// defaultConnections and defaultPerHost: content networks deny who opens
 	// sixteen for one file (403 to aria2 -x16), and eight fill most links.
 	defaultConnections, defaultPerHost = 8, 16
+	// idlePerHost is how many connections to one host wait for the next request:
+	// as many as small files are fetched over at once.
+	idlePerHost = 32
 	// readBuffer is the socket buffer of a connection: bytes. Reads that are
 	// larger go past it, straight into the caller's memory.
 	readBuffer = 64 << 10
@@ -118,7 +121,7 @@ func newTransport(cfg Config, policy *netguard.Policy) *http.Transport {
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  cfg.Header,
 		MaxResponseHeaderBytes: 256 << 10,
-		MaxIdleConnsPerHost:    16,
+		MaxIdleConnsPerHost:    idlePerHost,
 		IdleConnTimeout:        60 * time.Second,
 		DisableCompression:     true,
 		ReadBufferSize:         readBuffer,
