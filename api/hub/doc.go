@@ -17,7 +17,9 @@
 // Invariants:
 //
 //   - The end of what is not verified yet is withheld: content that does not have
-//     its digest never looks complete to a client, the connection is cut.
+//     its digest never looks complete to a client, the connection is cut. But for
+//     a few short ranges of a file that nobody has asked for as a whole: they are
+//     what the upstream says, and are not kept.
 //   - A token goes to the upstream's own origin and nowhere else. It is not
 //     kept: records are told apart by a hash of it, and what was got with one is
 //     not given to those who have not shown it.

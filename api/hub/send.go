@@ -32,7 +32,8 @@ func (s *Server) send(w *client, r *http.Request, l located, p piece, token conn
 		s.unreachable(w, r, err)
 		return
 	}
-	if p.off > 0 && s.spoilt.has(it.Key, s.cfg.Now()) {
+	spoilt := s.spoilt.has(it.Key, s.cfg.Now())
+	if p.off > 0 && spoilt {
 		refuse(w, r, http.StatusBadGateway, "", "a download of this file failed a short while ago: what was received of it must be thrown away, not continued")
 		return
 	}
@@ -48,7 +49,11 @@ func (s *Server) send(w *client, r *http.Request, l located, p piece, token conn
 		s.failed(w, r, err)
 		return
 	}
-	if err := s.sendComing(w, r, it, p); err != nil {
+	send := s.sendComing
+	if p.isShort() && !spoilt && s.peeks.take(it.Key) {
+		send = s.pass
+	}
+	if err := send(w, r, it, p); err != nil {
 		s.refused(w, r, l, token, err)
 	}
 }

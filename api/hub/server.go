@@ -63,6 +63,7 @@ type Server struct {
 	asking singleflight.Group
 	slots  chan struct{} // answers that are being read
 	spoilt spoilt
+	peeks  peeks
 
 	// join returns the context of something that goes on when its request has
 	// ended, but not when the server has.
