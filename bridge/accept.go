@@ -198,11 +198,15 @@ func (d *delivery) cancel(err error) {
 // Done is closed when the transfer was cancelled here.
 func (d *delivery) Done() <-chan struct{} { return d.done }
 
-// Moved counts bytes that came in.
-func (d *delivery) Moved(n int64) {
-	d.moved.Add(n)
-	d.transfer.moved("peer", n)
-	d.job.limits.owe(n)
+// Moved counts bytes that came in, and holds the next ones to the job's rate. Of
+// the blocks some are no content: the transfer shows no more than the file has.
+func (d *delivery) Moved(ctx context.Context, n int64) {
+	size := d.item.file.Size
+	before := d.moved.Add(n) - n
+	d.transfer.moved("peer", min(before+n, size)-min(before, size))
+	if err := d.job.limits.pay(ctx, int(n)); err != nil {
+		return // ctx has ended, and with it the transfer
+	}
 }
 
 // Keep records the file in the inbox and wakes who waits for it.

@@ -127,9 +127,8 @@ func (s *sending) attempts(ctx context.Context, n int, peer string, t *ticket, a
 	o := s.offer
 	o.Transfer = s.transferID(n, peer)
 	t.name(o.Transfer)
-	opts := peers.SendOptions{Turn: t.turn, Progress: func(n int64) {
+	opts := peers.SendOptions{Turn: t.turn, Pace: s.job.limits.payer(), Progress: func(n int64) {
 		a.moved.Add(n)
-		s.job.limits.owe(n)
 		s.transfer.moved("", n)
 	}}
 	for {

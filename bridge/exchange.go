@@ -141,7 +141,7 @@ type Limits struct {
 	InboundBytes int64 `json:"inbound_bytes"` // in the inbox, not yet received; default none
 	InboxItems   int64 `json:"inbox_items"`   // not yet received; default 10,000
 	Transfers    int64 `json:"transfers"`     // at once; more wait; default 64
-	Rate         int64 `json:"rate"`          // bytes per second from origins and peers; default none
+	Rate         int64 `json:"rate"`          // bytes per second, from origins and peers and to peers together; default none
 }
 
 // Use is what a job has used of its Limits.

@@ -182,16 +182,15 @@ func (m *limiter) pay(ctx context.Context, n int) error {
 	return nil
 }
 
-// owe counts n bytes that have passed already: who comes next waits for them.
-func (m *limiter) owe(n int64) {
-	for m.pace != nil && n > 0 {
-		part := min(n, int64(m.pace.Burst()))
-		m.pace.ReserveN(time.Now(), int(part))
-		n -= part
+// payer returns pay, nil when there is no rate.
+func (m *limiter) payer() func(ctx context.Context, n int) error {
+	if m.pace == nil {
+		return nil
 	}
+	return m.pay
 }
 
-// settle waits until what is owed is paid.
+// settle waits until those who wait for their bytes have had them.
 func (m *limiter) settle(ctx context.Context) error {
 	if m.pace == nil {
 		return nil

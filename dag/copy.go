@@ -28,6 +28,10 @@ type CopyOptions struct {
 	// Progress gets the bytes of content taken in since its last call; it is
 	// called from any goroutine, also several at once.
 	Progress func(n int64)
+	// Pace gets the bytes of each block that came from src, and returns when the
+	// next may come; its error ends Copy. It is called from any goroutine, also
+	// several at once; nil is no bound.
+	Pace func(ctx context.Context, n int) error
 	// Stall is how long no block may come before OnStall is told a CID that is
 	// missing, and again after as long; 0 means 15 s.
 	Stall time.Duration

@@ -186,6 +186,9 @@ func (w *wants) read(ctx context.Context, ch <-chan blocks.Block, batch []*want)
 		if t := left[key]; t != nil {
 			delete(left, key)
 			data, err := checkBlock(t.cid, blk)
+			if err == nil && w.o.Pace != nil {
+				err = w.o.Pace(ctx, len(data))
+			}
 			w.settle(t, data, err)
 		}
 	}

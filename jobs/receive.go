@@ -97,11 +97,11 @@ func (d *deliveries) watch() {
 // Done is closed when no job wants the file any more.
 func (d *deliveries) Done() <-chan struct{} { return d.done }
 
-// Moved tells all jobs.
-func (d *deliveries) Moved(n int64) {
+// Moved tells all jobs, and waits for the slowest.
+func (d *deliveries) Moved(ctx context.Context, n int64) {
 	for _, one := range d.all {
 		if f, ok := one.(peers.Follower); ok {
-			f.Moved(n)
+			f.Moved(ctx, n)
 		}
 	}
 }

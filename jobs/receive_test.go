@@ -65,7 +65,7 @@ func TestOffered(t *testing.T) {
 	if f, ok := d.(peers.Follower); !ok || f.Done() == nil {
 		t.Error("nobody can end the delivery")
 	} else {
-		f.Moved(1)
+		f.Moved(t.Context(), 1)
 	}
 	if err := d.Keep(t.Context()); err != nil {
 		t.Fatal(err)
@@ -149,8 +149,8 @@ func (p *part) Drop(error) {
 	p.dropped++
 }
 
-func (p *part) Done() <-chan struct{} { return p.done }
-func (p *part) Moved(int64)           {}
+func (p *part) Done() <-chan struct{}        { return p.done }
+func (p *part) Moved(context.Context, int64) {}
 
 func TestDeliveries(t *testing.T) {
 	a, b := &part{done: make(chan struct{})}, &part{done: make(chan struct{})}

@@ -188,7 +188,7 @@ func (n *Node) carry(ctx context.Context, to *Node, o peers.Offer, opts peers.Se
 		return 0, err
 	}
 	if _, err := to.store.File(ctx, o.File.Root); err != nil {
-		if _, err := dag.Copy(ctx, to.store, source{n.store}, o.File.Root, dag.CopyOptions{}); err != nil {
+		if _, err := dag.Copy(ctx, to.store, source{n.store}, o.File.Root, dag.CopyOptions{Pace: opts.Pace}); err != nil {
 			return 0, err
 		}
 		moved = o.File.Size

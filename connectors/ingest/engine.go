@@ -106,8 +106,12 @@ type Options struct {
 	View *View
 	// Progress is called on the caller's goroutine, now and then.
 	Progress func(Progress)
-	Pin      string // name of the pin; "" is the default pin
-	NoPin    bool
+	// Pace gets the bytes that came from peers and returns when the next may come,
+	// for the call that they come for first; as dag.CopyOptions. Content of origins
+	// comes as fast as Item.Open lets it.
+	Pace  func(ctx context.Context, n int) error
+	Pin   string // name of the pin; "" is the default pin
+	NoPin bool
 	// Timeout is how long peers may send nothing before the fetch of a root
 	// fails; 0 means the default of dag.Copy. Origins are watched by their
 	// connectors.

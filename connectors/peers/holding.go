@@ -193,6 +193,9 @@ func (h *holding) forget(a *asker) {
 	}
 }
 
+// pace is none: the sender's receivers pass on what it would have to send.
+func (h *holding) pace() func(ctx context.Context, n int) error { return nil }
+
 func (h *holding) sent(int64) {}
 
 func (h *holding) over() <-chan struct{} { return h.ended }

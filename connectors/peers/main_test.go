@@ -222,7 +222,7 @@ func (p *parcel) Drop(err error) {
 
 func (p *parcel) Done() <-chan struct{} { return p.b.finished }
 
-func (p *parcel) Moved(n int64) {
+func (p *parcel) Moved(_ context.Context, n int64) {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
 	p.moved += n

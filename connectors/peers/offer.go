@@ -61,9 +61,10 @@ type Follower interface {
 	// Done is closed when the receiver wants the file no more, nil never: the
 	// transfer ends with Drop and the sender is told CodeCancelled.
 	Done() <-chan struct{}
-	// Moved gets the bytes of content that came in since its last call; it is
-	// called from any goroutine and returns soon.
-	Moved(n int64)
+	// Moved gets the bytes that came from peers since its last call, and returns
+	// when the next may come, or ctx ends; it is called from any goroutine, also
+	// several at once.
+	Moved(ctx context.Context, n int64)
 }
 
 // ErrDelivered says that a transfer was delivered before; the sender is told
@@ -100,6 +101,10 @@ type SendOptions struct {
 	// the last of them as After, had their turn. Its error ends the
 	// transfer. ctx ends with the transfer. nil does not wait.
 	Turn func(ctx context.Context) error
+	// Pace is called before so many bytes go, at most 256 KiB, and returns when they
+	// may; its error ends the attempt. It is called from any goroutine, also several
+	// at once; nil is no bound.
+	Pace func(ctx context.Context, n int) error
 	// Progress gets the bytes that went to the peer from here since its last call.
 	Progress func(n int64)
 }

@@ -33,9 +33,12 @@ func (s *Service) pull(ctx context.Context, from peer.ID, r *received, content [
 	if !ipld.IsNotFound(err) {
 		return err
 	}
-	moved := func(int64) {}
+	moved := func(context.Context, int) error { return nil }
 	if f != nil {
-		moved = f.Moved
+		moved = func(ctx context.Context, n int) error {
+			f.Moved(ctx, int64(n))
+			return context.Cause(ctx)
+		}
 	}
 	if r.inline > 0 || r.File.Size == 0 && inlined(r.File) {
 		err := verify(r.File.Root, content)
@@ -80,14 +83,14 @@ func (s *Service) decline(from peer.ID, r *received) {
 }
 
 // copy takes a file into the store.
-func (s *Service) copy(ctx context.Context, src dag.Fetcher, f blockstore.File, moved func(int64)) error {
+func (s *Service) copy(ctx context.Context, src dag.Fetcher, f blockstore.File, moved func(context.Context, int) error) error {
 	_, err := dag.Copy(ctx, s.cfg.Store, src, f.Root, dag.CopyOptions{
-		Accept:   func(got dag.File) (map[string][]byte, error) { return nil, same(got, f) },
-		Progress: moved,
-		Stall:    s.cfg.Stall,
-		Timeout:  copyPatience * s.cfg.Stall,
-		Keep:     true,
-		Limits:   dag.Limits{Bytes: max(f.Size, 1)},
+		Accept:  func(got dag.File) (map[string][]byte, error) { return nil, same(got, f) },
+		Pace:    moved,
+		Stall:   s.cfg.Stall,
+		Timeout: copyPatience * s.cfg.Stall,
+		Keep:    true,
+		Limits:  dag.Limits{Bytes: max(f.Size, 1)},
 	})
 	return judged(err)
 }

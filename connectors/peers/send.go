@@ -62,7 +62,12 @@ func (s *Service) deliver(ctx context.Context, to peer.ID, o Offer, opts SendOpt
 	if err != nil {
 		return Receipt{}, err
 	}
-	up := &upload{root: o.File.Root, to: to, transfer: o.Transfer, progress: opts.Progress}
+	if len(tail) > 0 && opts.Pace != nil {
+		if err := opts.Pace(ctx, len(tail)); err != nil {
+			return Receipt{}, err
+		}
+	}
+	up := &upload{root: o.File.Root, to: to, transfer: o.Transfer, paced: opts.Pace, progress: opts.Progress}
 	defer s.shares.addUpload(up)()
 	st, err := s.cfg.Host.NewStream(ctx, to, protoOffer)
 	if err != nil {

@@ -33,6 +33,8 @@ type share interface {
 	find(ctx context.Context, c cid.Cid, a *asker, n uint32) (answer, error)
 	// view calls f with a block that find had; ipld.ErrNotFound when it is gone.
 	view(ctx context.Context, c cid.Cid, f func(data []byte) error) error
+	// pace returns what to call before bytes go out, nil for nothing.
+	pace() func(ctx context.Context, n int) error
 	// sent counts bytes that went out.
 	sent(n int64)
 	// over is closed when nothing is served any more.
@@ -97,6 +99,7 @@ type upload struct {
 	store    blockstore.Store
 	blocks   *members
 	moved    atomic.Int64 // bytes
+	paced    func(ctx context.Context, n int) error
 	progress func(n int64)
 	ended    chan struct{}
 }
@@ -147,6 +150,8 @@ func (u *upload) find(ctx context.Context, c cid.Cid, _ *asker, _ uint32) (answe
 func (u *upload) view(ctx context.Context, c cid.Cid, f func([]byte) error) error {
 	return u.store.View(ctx, c, f)
 }
+
+func (u *upload) pace() func(ctx context.Context, n int) error { return u.paced }
 
 func (u *upload) sent(n int64) {
 	u.moved.Add(n)
