@@ -1,7 +1,7 @@
 # One line a target; .ci/ holds what needs more than a line. ARGS is passed on.
 # Models walk the same way in every run; RAPID_SEED=0 lets them go astray.
 export RAPID_SEED ?= 1
-.PHONY: build install test race lint fuzz interop bench sim demo release vuln cover clean
+.PHONY: build install test race lint fuzz interop bench sim demo release vuln cover clean gateway-conformance
 build:   ; CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 install: ; CGO_ENABLED=0 go install -trimpath ./cmd/hypha-node
 test:    ; go test $(ARGS) ./...
@@ -10,6 +10,7 @@ lint:    ; golangci-lint run ./...
 fuzz:    ; .ci/fuzz $(or $(FUZZTIME),20s)
 interop: ; go test -count=1 -timeout=40m $(ARGS) ./testground/interop -size=2147483648
 bench:   build ; go run ./testground/bench -binary bin/hypha-node $(ARGS)
+gateway-conformance: build ; .ci/gateway-conformance bin/hypha-node
 sim:     ; go test -count=1 $(ARGS) ./testground/sim/...
 demo:    build ; go run ./testground/demo -binary bin/hypha-node
 release: ; .ci/release dist

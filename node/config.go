@@ -32,6 +32,10 @@ type Config struct {
 
 	// Hub is the "host:port" where Run serves the hub façade over TCP; "": nowhere.
 	Hub string
+	// Gateway is the "host:port" where Run serves stored content over TCP; "": nowhere.
+	Gateway      string
+	GatewayFetch bool     // get what is not stored from peers for the gateway's clients
+	GatewayHosts []string // names, beside localhost, under which content has subdomains
 
 	Reserve    int64  // free bytes that the store leaves on the disk; 0: its default, negative: none
 	RuntimeDir string // short absolute path for sockets that don't fit below Repo; "": nowhere

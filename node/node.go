@@ -42,6 +42,7 @@ type Node struct {
 	transfers *peers.Service // nil: offline
 	control   *control.Server
 	hub       *hub.Server    // nil: no façade
+	gateway   http.Handler   // nil: none
 	closers   []func() error // in the order of opening
 }
 
@@ -101,6 +102,11 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		n.onClose(n.hub.Close)
 	}
 
+	if c.Gateway != "" {
+		if err := n.openGateway(blocks); err != nil {
+			return nil, err
+		}
+	}
 	if err := n.openJobs(ctx, engine); err != nil {
 		return nil, err
 	}

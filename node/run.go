@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hypha-node/hypha-node/api/control"
-	"github.com/hypha-node/hypha-node/api/hub"
 	"github.com/hypha-node/hypha-node/bridge/rest"
 )
 
@@ -30,11 +29,10 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 	if err != nil {
 		return err
 	}
-	var facade net.Listener
-	if n.hub != nil {
-		if facade, err = n.listenHub(ctx); err != nil {
-			return errors.Join(err, l.Close())
-		}
+	id := control.Identity{Version: n.cfg.Version, Repo: n.cfg.Repo}
+	facades, err := n.listenFacades(ctx, &id)
+	if err != nil {
+		return errors.Join(err, l.Close())
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	resumed := make(chan struct{})
@@ -53,20 +51,16 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 	}
 	rest.Guard(server, n.log, notConfined, refuse)
 	serve(ctx, g, server, l)
-	if facade != nil {
-		serve(ctx, g, n.hubServer(ctx), facade)
+	for _, f := range facades {
+		serve(ctx, g, n.webServer(ctx, f.handler), f.listener)
 	}
 	if n.exchange != nil {
 		g.Go(func() error { return n.exchange.Run(ctx) })
 	}
 	if ready != nil {
-		id := control.Identity{Version: n.cfg.Version, Repo: n.cfg.Repo}
 		if n.exchange != nil {
 			own := n.exchange.ID()
 			id.PeerID, id.Addresses, id.AgentVersion, id.Online = own.PeerID, own.Addresses, own.AgentVersion, true
-		}
-		if facade != nil {
-			id.Hub = hub.URL(facade.Addr())
 		}
 		ready(id)
 	}

@@ -32,9 +32,10 @@ type Identity struct {
 	Addresses    []string `json:"addresses"` // multiaddrs with /p2p/; empty when offline
 	AgentVersion string   `json:"agent_version"`
 	Version      string   `json:"version"`
-	Online       bool     `json:"online"`        // whether the node takes part in a network
-	Repo         string   `json:"repo"`          // absolute path of the repository
-	Hub          string   `json:"hub,omitempty"` // URL of the hub façade, where daemon tells it
+	Online       bool     `json:"online"`            // whether the node takes part in a network
+	Repo         string   `json:"repo"`              // absolute path of the repository
+	Hub          string   `json:"hub,omitempty"`     // URL of the hub façade, where daemon tells it
+	Gateway      string   `json:"gateway,omitempty"` // URL of the gateway, where daemon tells it
 }
 
 // Peer is one element of the answer to "GET /v1/peers".

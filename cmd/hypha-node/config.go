@@ -93,6 +93,7 @@ func (a *app) effective() (map[string]any, error) {
 	all := map[string]any{
 		"listen": list(s.Listen), "bootstrap": list(s.Bootstrap), "peers": list(s.Peers), "http_allow": list(s.HTTPAllow),
 		"hf_cache": s.HFCache, "hf_endpoint": s.HFEndpoint, "hub": s.Hub, "log_level": s.LogLevel, "reserve": s.Reserve,
+		"gateway": s.Gateway, "gateway_fetch": s.GatewayFetch, "gateway_hosts": list(s.GatewayHosts),
 		"max_running": s.MaxRunning, "log_size": s.LogSize, "max_rate": s.MaxRate, "job_users": s.JobUsers,
 		"isolation": string(s.walls.Default), "isolation_read": list(s.IsolationRead), "isolation_write": list(s.IsolationWrite),
 	}
@@ -218,11 +219,18 @@ func editConfig(text []byte, key string, values []string) ([]byte, error) {
 func assignment(key string, values []string) (string, error) {
 	var value any = values
 	switch key {
-	case "hf_cache", "hf_endpoint", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "reserve":
+	case "gateway", "gateway_fetch", "hf_cache", "hf_endpoint", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "reserve":
 		if len(values) != 1 {
 			return "", fmt.Errorf("%s takes one value", key)
 		}
 		value = values[0]
+	}
+	if key == "gateway_fetch" {
+		on, err := strconv.ParseBool(values[0])
+		if err != nil {
+			return "", fmt.Errorf("%s: %q is neither true nor false", key, values[0])
+		}
+		value = on
 	}
 	if key == "max_running" {
 		n, err := strconv.Atoi(values[0])

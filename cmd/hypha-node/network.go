@@ -18,7 +18,12 @@ type daemonCmd struct {
 	HTTPAllow []string `name:"http-allow" placeholder:"CIDR" env:"HYPHA_HTTP_ALLOW" help:"Let jobs fetch from this private network; repeatable."`
 	MaxRate   string   `placeholder:"SIZE" env:"HYPHA_MAX_RATE" help:"Fetch at most so many bytes per second over HTTP, in all: 20MiB. Default: no limit."`
 	Hub       string   `placeholder:"ADDR" env:"HYPHA_HUB" help:"Serve the Hugging Face Hub's API here, for HF_ENDPOINT; a port alone is one of loopback. Default: nowhere."`
-	Offline   bool     `help:"Serve commands and jobs, take part in no network."`
+	Gateway   string   `placeholder:"ADDR" env:"HYPHA_GATEWAY" help:"Serve stored content over HTTP here, as an IPFS gateway; a port alone is one of loopback. Default: nowhere."`
+
+	GatewayFetch bool     `env:"HYPHA_GATEWAY_FETCH" help:"Let the gateway's clients have what is not stored, from peers."`
+	GatewayHost  []string `placeholder:"NAME" env:"HYPHA_GATEWAY_HOSTS" help:"Name of the gateway, beside localhost, whose subdomains hold content; repeatable."`
+
+	Offline bool `help:"Serve commands and jobs, take part in no network."`
 }
 
 // Run runs the daemon until a signal ends it.
@@ -33,6 +38,7 @@ func (c *daemonCmd) Run(ctx context.Context, a *app) error {
 	}
 	cfg.Offline, cfg.Listen, cfg.Bootstrap, cfg.Peers = c.Offline, s.Listen, s.Bootstrap, s.Peers
 	cfg.Hub = s.hub
+	cfg.Gateway, cfg.GatewayFetch, cfg.GatewayHosts = s.gateway, s.GatewayFetch, s.GatewayHosts
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		return err
@@ -41,6 +47,9 @@ func (c *daemonCmd) Run(ctx context.Context, a *app) error {
 		facade := ""
 		if id.Hub != "" {
 			facade = ", hub on " + id.Hub
+		}
+		if id.Gateway != "" {
+			facade += ", gateway on " + id.Gateway
 		}
 		if !id.Online {
 			return a.out.print(id, "daemon ready: offline%s", facade)

@@ -31,9 +31,13 @@ type fileConfig struct {
 	HFEndpoint string   `toml:"hf_endpoint,omitempty" json:"hf_endpoint,omitempty"` // URL
 	HFCache    string   `toml:"hf_cache,omitempty" json:"hf_cache,omitempty"`       // absolute path, or "off"
 	Hub        string   `toml:"hub,omitempty" json:"hub,omitempty"`                 // address
+	Gateway    string   `toml:"gateway,omitempty" json:"gateway,omitempty"`         // address
 	MaxRate    string   `toml:"max_rate,omitempty" json:"max_rate,omitempty"`       // size, per second
 	LogLevel   string   `toml:"log_level,omitempty" json:"log_level,omitempty"`
 	Reserve    string   `toml:"reserve,omitempty" json:"reserve,omitempty"` // size
+
+	GatewayFetch bool     `toml:"gateway_fetch,omitempty" json:"gateway_fetch,omitempty"`
+	GatewayHosts []string `toml:"gateway_hosts,omitempty" json:"gateway_hosts,omitempty"` // names
 
 	MaxRunning int    `toml:"max_running,omitempty" json:"max_running,omitempty"` // commands of jobs at once
 	LogSize    string `toml:"log_size,omitempty" json:"log_size,omitempty"`       // size, of each output of a command
@@ -73,7 +77,7 @@ type s3Config struct {
 // tables.
 func configKeys() []string {
 	return []string{
-		"bootstrap", "hf_cache", "hf_endpoint", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
+		"bootstrap", "gateway", "gateway_fetch", "gateway_hosts", "hf_cache", "hf_endpoint", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
 		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve",
 	}
 }
@@ -120,6 +124,7 @@ type settings struct {
 	reserve   int64 // as blockstore has it: 0 default, negative none
 	httpAllow []netip.Prefix
 	hub       string // "host:port", "" for nowhere
+	gateway   string // the same
 	logSize   int64  // bytes; 0: default
 	maxRate   int64  // bytes per second; 0: no limit
 	s3        map[string]s3.Endpoint
@@ -141,12 +146,8 @@ func (s settings) check() (settings, error) {
 		}
 		s.httpAllow = append(s.httpAllow, p.Masked())
 	}
-	if s.Hub != "" {
-		addr, err := hub.Address(s.Hub)
-		if err != nil {
-			return s, fmt.Errorf("hub: %q %w", s.Hub, err)
-		}
-		s.hub = addr
+	if err := s.checkFacades(); err != nil {
+		return s, err
 	}
 	if s.HFCache != "" && s.HFCache != cacheOff && !filepath.IsAbs(s.HFCache) {
 		return s, fmt.Errorf("hf_cache: %q is neither an absolute path nor %q", s.HFCache, cacheOff)
@@ -214,6 +215,40 @@ func (s settings) cache(usual string) hf.Cache {
 	return hf.Cache{Dir: s.HFCache, Shared: true}
 }
 
+// checkFacades parses where façades are served.
+func (s *settings) checkFacades() error {
+	if s.Hub != "" {
+		addr, err := hub.Address(s.Hub)
+		if err != nil {
+			return fmt.Errorf("hub: %q %w", s.Hub, err)
+		}
+		s.hub = addr
+	}
+	if s.Gateway != "" {
+		addr, err := hub.Address(s.Gateway)
+		if err != nil {
+			return fmt.Errorf("gateway: %q %w", s.Gateway, err)
+		}
+		s.gateway = addr
+	}
+	for _, name := range s.GatewayHosts {
+		if !isHostName(name) {
+			return fmt.Errorf("gateway_hosts: %q is no host name, as in gateway.example.org", name)
+		}
+	}
+	return nil
+}
+
+// isHostName tells whether a name can be a host's; a port is no part of it.
+func isHostName(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	return len(name) <= 253
+}
+
 // checkS3 makes endpoints of the tables.
 func (s *settings) checkS3() error {
 	s.s3 = map[string]s3.Endpoint{}
@@ -251,6 +286,9 @@ func (a *app) settings() (settings, error) {
 	over(&s.MaxRate, a.cli.Fetch.MaxRate)
 	d := a.cli.Daemon
 	over(&s.Hub, d.Hub)
+	over(&s.Gateway, d.Gateway)
+	s.GatewayFetch = s.GatewayFetch || d.GatewayFetch
+	overList(&s.GatewayHosts, d.GatewayHost)
 	over(&s.MaxRate, d.MaxRate)
 	overList(&s.Listen, d.Listen)
 	overList(&s.Bootstrap, d.Bootstrap)
