@@ -47,7 +47,7 @@ type SendRequest struct {
 	Name       string        // "": the base name of Path
 	RemoveFile bool          // remove the file when all have it
 	Timeout    time.Duration // 0: none
-	Key        string        // Idempotency-Key: the same key and file never deliver twice; "": none
+	Key        string        // Idempotency-Key, or the id of an earlier send's transfer: the same key and file never deliver twice; "": none
 	Progress   func(Transfer)
 }
 

@@ -90,6 +90,7 @@ type Job struct {
 	inbox      *inbox  // nil: offline
 	outbox     *outbox // nil: offline
 	lanes      *lanes
+	repeats    repeats
 	counters   counters
 	controller Controller
 	announce   func(ctx context.Context, root cid.Cid) error

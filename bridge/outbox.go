@@ -160,6 +160,7 @@ type storedSend struct {
 	Name     string    `json:"name"`
 	Channel  string    `json:"channel,omitempty"`
 	Key      string    `json:"key,omitempty"`
+	Base     string    `json:"base,omitempty"` // transfer whose deliveries it repeats
 	Remove   bool      `json:"remove,omitempty"`
 	Modified time.Time `json:"modified"` // the file, when it was read
 	CID      string    `json:"cid"`
@@ -232,7 +233,10 @@ func (j *Job) SendLater(ctx context.Context, r SendRequest) (transferID string, 
 	// Its own time begins when it is accepted.
 	age := cmp.Or(max(r.Timeout, 0), lastingFor)
 	r.Timeout = 0
-	s, opCtx, err := j.newSending(context.WithoutCancel(ctx), r)
+	s, opCtx, err := j.newSending(context.WithoutCancel(ctx), r, true)
+	if before, ok := errors.AsType[*repeated](err); ok {
+		return before.is.ID, nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -243,6 +247,7 @@ func (j *Job) SendLater(ctx context.Context, r SendRequest) (transferID string, 
 		s.abort(err)
 		return "", err
 	}
+	s.repeat.accept(id)
 	opCtx, s.cancel = context.WithTimeoutCause(opCtx, age, errGivenUp)
 	go s.outlast(opCtx) // the job's Stop waits for it: it is an operation
 	return id, nil
@@ -261,7 +266,7 @@ func (s *sending) accept(ctx context.Context) error {
 		s.later.stored = storedSend{
 			seq: s.seq, file: s.offer.File, Transfer: s.transfer.id(), At: at, Until: at.Add(s.later.age),
 			Peers: s.peers, Strategy: s.req.Strategy, Path: s.req.Path, Name: s.req.Name, Channel: s.req.Channel,
-			Key: s.req.Key, Remove: s.req.RemoveFile, Modified: s.read.time,
+			Key: s.req.Key, Base: s.base, Remove: s.req.RemoveFile, Modified: s.read.time,
 		}
 		err = o.keep(ctx, s.later.stored)
 	}
@@ -289,9 +294,14 @@ func (j *Job) resume(list []storedSend) {
 			req: SendRequest{
 				Peers: st.Peers, Strategy: st.Strategy, Path: st.Path, Name: st.Name, Channel: st.Channel, Key: st.Key, RemoveFile: st.Remove,
 			},
-			read:   stamp{size: st.Size, time: st.Modified},
-			later:  &lasting{stored: st, resumed: true},
-			finish: func(err error) { t.end(err); done() },
+			read:  stamp{size: st.Size, time: st.Modified},
+			later: &lasting{stored: st, resumed: true},
+			base:  st.Base, key: cmp.Or(st.Key, st.Base, st.Transfer),
+		}
+		s.finish = s.finishing(func(err error) { t.end(err); done() })
+		t.update(func(*Transfer) { t.key = st.Key })
+		if s.repeat, _ = j.repeats.take(s.key, s.req); s.repeat != nil {
+			s.repeat.accept(st.Transfer)
 		}
 		first := s.peers
 		if st.Strategy != All {

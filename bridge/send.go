@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -42,7 +43,10 @@ const (
 // whose connection is lost is tried again under the same transfer id, so that
 // it is kept once.
 func (j *Job) Send(ctx context.Context, r SendRequest) ([]Delivered, error) {
-	s, ctx, err := j.newSending(ctx, r)
+	s, ctx, err := j.newSending(ctx, r, false)
+	if before, ok := errors.AsType[*repeated](err); ok {
+		return before.is.Delivers, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -60,18 +64,55 @@ type sending struct {
 	offer    peers.Offer // without its Transfer
 	read     stamp       // of the file that was read
 	later    *lasting    // nil: the caller waits
+	base     string      // of transfer ids; "": the transfer's own
+	key      string      // of repeat
+	repeat   *repeat     // nil: another call has the key
 
 	cancel context.CancelFunc // of its timeout
 	finish func(error)        // ends the operation
 }
 
-// newSending checks a request and takes its place in the order. The context is
-// that of the operation.
-func (j *Job) newSending(ctx context.Context, r SendRequest) (*sending, context.Context, error) {
+// newSending checks a request and takes its place behind others of its key, then
+// in the order. The context is that of the operation. *repeated says that there is
+// nothing to do.
+func (j *Job) newSending(ctx context.Context, r SendRequest, later bool) (s *sending, opCtx context.Context, err error) {
 	ids, err := j.checkSend(&r)
 	if err != nil {
 		return nil, nil, err
 	}
+	r.Peers = slices.Clone(ids)
+	if r.Key == "" {
+		return j.openSending(ctx, r, ids)
+	}
+	mine, err := j.repeats.enter(ctx, r.Key, r, later)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			j.repeats.leave(r.Key, mine)
+		}
+	}()
+	before, known := j.ledger.sentBefore(r.Key)
+	named := known && before.ID == r.Key
+	if named && before.State == stateDone {
+		return nil, nil, &repeated{before}
+	}
+	if s, opCtx, err = j.openSending(ctx, r, ids); err != nil {
+		if known && before.State == stateDone && errors.Is(err, ErrNotFound) { // it was to be removed
+			err = &repeated{before}
+		}
+		return nil, nil, err
+	}
+	s.repeat = mine
+	if named {
+		s.base, s.req.Key = r.Key, ""
+	}
+	return s, opCtx, nil
+}
+
+// openSending takes the place in the order of a call that may begin.
+func (j *Job) openSending(ctx context.Context, r SendRequest, ids []string) (*sending, context.Context, error) {
 	info, err := j.root.Lstat(r.Path)
 	if err != nil {
 		return nil, nil, missing(r.Path, err)
@@ -89,6 +130,11 @@ func (j *Job) newSending(ctx context.Context, r SendRequest) (*sending, context.
 	if err != nil {
 		return nil, nil, err
 	}
+	if s.key = r.Key; s.key == "" {
+		s.key = t.id()
+		s.repeat, _ = j.repeats.take(s.key, r)
+	}
+	t.update(func(*Transfer) { t.key = r.Key })
 	first := s.peers
 	if r.Strategy != All {
 		first = s.peers[:1]
@@ -99,7 +145,7 @@ func (j *Job) newSending(ctx context.Context, r SendRequest) (*sending, context.
 		s.tickets = append(s.tickets, j.lanes.take(p))
 	}
 	j.sendMu.Unlock()
-	s.transfer, s.finish, s.cancel = t, finish, func() {}
+	s.transfer, s.finish, s.cancel = t, s.finishing(finish), func() {}
 	if err != nil {
 		s.abort(err)
 		return nil, nil, err
@@ -108,6 +154,16 @@ func (j *Job) newSending(ctx context.Context, r SendRequest) (*sending, context.
 		opCtx, s.cancel = context.WithTimeout(opCtx, r.Timeout)
 	}
 	return s, opCtx, nil
+}
+
+// finishing returns what ends the operation and lets the next call of the key go on.
+func (s *sending) finishing(finish func(error)) func(error) {
+	return func(err error) {
+		finish(err)
+		if s.repeat != nil {
+			s.job.repeats.leave(s.key, s.repeat)
+		}
+	}
 }
 
 // checkSend fills in the defaults of a request and returns its peers.
@@ -249,7 +305,7 @@ func (s *sending) prepare(file dag.File) {
 // the same job sends the same file with that key to that peer.
 func (s *sending) transferID(n int, peer string) string {
 	if s.req.Key == "" {
-		return s.transfer.id() + "." + strconv.Itoa(n)
+		return cmp.Or(s.base, s.transfer.id()) + "." + strconv.Itoa(n)
 	}
 	h := sha256.New()
 	for _, part := range []string{s.job.info.ID, s.req.Key, s.offer.Channel, s.offer.File.Root.String(), peer} {

@@ -51,6 +51,7 @@ type transfer struct {
 
 	// The rest is guarded by ledger.mu.
 	is      Transfer
+	key     string // of a send
 	told    time.Time
 	open    bool  // more files may come
 	unknown int   // files of unknown size

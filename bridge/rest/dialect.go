@@ -128,6 +128,7 @@ func parseSend(body []byte, now time.Time) (sendCall, error) {
 		e.fail("path", "is missing")
 	}
 	c.Path, c.Channel, c.Name = e.text("path"), e.text("channel"), e.text("name")
+	c.Key = e.text("transfer_id")
 	c.RemoveFile = e.truth("remove_file", false)
 	c.now = !e.truth("wait", true)
 	c.progress = e.truth("progress", false)
@@ -238,15 +239,21 @@ func lastEvent(header http.Header, since *int64) (*int64, error) {
 // maxKey bounds an Idempotency-Key in bytes.
 const maxKey = 255
 
-// idempotencyKey returns the header of that name, "" if there is none.
-func idempotencyKey(header http.Header) (string, error) {
+// idempotencyKey returns the header of that name, or else the transfer_id of the
+// body, "" if there is neither.
+func idempotencyKey(header http.Header, transferID string) (string, error) {
 	key := header.Get("Idempotency-Key")
-	bad := len(key) > maxKey || len(header.Values("Idempotency-Key")) > 1
+	bad := len(header.Values("Idempotency-Key")) > 1
+	if transferID != "" {
+		bad = bad || key != "" && key != transferID
+		key = transferID
+	}
+	bad = bad || len(key) > maxKey
 	for _, c := range []byte(key) {
 		bad = bad || c <= ' ' || c > '~'
 	}
 	if bad {
-		return "", fmt.Errorf("%w: Idempotency-Key must be one text of at most %d visible ASCII characters", errValue, maxKey)
+		return "", fmt.Errorf("%w: Idempotency-Key, or transfer_id, must be one text of at most %d visible ASCII characters", errValue, maxKey)
 	}
 	return key, nil
 }

@@ -37,7 +37,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if c.Key, err = idempotencyKey(r.Header); err != nil {
+	if c.Key, err = idempotencyKey(r.Header, c.Key); err != nil {
 		return err
 	}
 	if c.now {

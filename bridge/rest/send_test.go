@@ -173,13 +173,18 @@ func TestIdempotencyKey(t *testing.T) {
 		"": true, "a": true, `"8e03978e-40d5-43dd-bc93-6894a57f9324"`: true, strings.Repeat("k", maxKey): true,
 		strings.Repeat("k", maxKey+1): false, "two words": false, "ü": false, "a\tb": false,
 	} {
-		got, err := idempotencyKey(http.Header{"Idempotency-Key": {key}})
+		got, err := idempotencyKey(http.Header{"Idempotency-Key": {key}}, "")
 		if (err == nil) != good || good && got != key {
 			t.Errorf("%q: %q, %v", key, got, err)
 		}
+		if got, err := idempotencyKey(nil, key); (err == nil) != good || good && got != key {
+			t.Errorf("transfer_id %q: %q, %v", key, got, err)
+		}
 	}
-	if _, err := idempotencyKey(http.Header{"Idempotency-Key": {"a", "b"}}); !errors.Is(err, errValue) {
-		t.Errorf("two keys: %v", err)
+	for _, keys := range [][]string{{"a", "b"}, {"b"}} {
+		if _, err := idempotencyKey(http.Header{"Idempotency-Key": keys}, "a"); !errors.Is(err, errValue) {
+			t.Errorf("%q with transfer_id a: %v", keys, err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package conformance
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -280,9 +281,63 @@ func TestS11Idempotent(t *testing.T) {
 		t.Errorf("%+v, %+v", first, second)
 	}
 	jobs[1].empty(t)
+	body["transfer_id"] = "k-2"
+	var named []delivered
+	jobs[0].post(t, "/resources/send", body).into(t, http.StatusOK, &named)
+	if named[0] != answers[2][0] {
+		t.Errorf("%+v with the transfer_id, want %+v", named, answers[2])
+	}
+	jobs[0].post(t, "/resources/send", body, "Idempotency-Key", "k-1").refused(t, 400, "invalid_request")
+	jobs[1].empty(t)
+	delete(body, "transfer_id")
 	for _, bad := range []string{"two words", "ü"} {
 		jobs[0].post(t, "/resources/send", body, "Idempotency-Key", bad).refused(t, 400, "invalid_request")
 	}
+}
+
+// TestS11Concurrent: the same key, while the first send with it runs, also after a
+// 202 with the transfer_id of its answer: one delivery, and the same answer.
+func TestS11Concurrent(t *testing.T) {
+	slow := start(t, filepath.Join(shortDir(t), "r"), nil)
+	connect(t, shared.nodes[0], slow)
+	from := team(t, 0)[0]
+	to := newJob(t, slow, "--id", from.ID)
+	from.write(t, "f", random(t, 211, 1<<20))
+	body := map[string]any{"send": toPeers("All", peerID(t, slow)), "path": "f"}
+	thaw := freeze(t, slow)
+	later := map[string]any{"wait": false}
+	maps.Copy(later, body)
+	var accepted struct {
+		TransferID string `json:"transfer_id"`
+	}
+	from.post(t, "/resources/send", later).into(t, http.StatusAccepted, &accepted)
+	later["transfer_id"] = accepted.TransferID
+	first := accepted
+	from.post(t, "/resources/send", later).into(t, http.StatusAccepted, &accepted)
+	if accepted != first {
+		t.Errorf("%+v, then %+v", first, accepted)
+	}
+	body["transfer_id"] = first.TransferID
+	answers := make(chan answer)
+	for range 3 {
+		go func() {
+			a, err := from.try(rig.Within(t), http.MethodPost, "/resources/send", body)
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- a
+		}()
+	}
+	thaw()
+	var got [3][]delivered
+	for i := range got {
+		(<-answers).into(t, http.StatusOK, &got[i])
+		if got[i][0] != got[0][0] || got[i][0].TransferID != first.TransferID+".0" {
+			t.Errorf("%+v, want %+v", got[i], got[0])
+		}
+	}
+	to.one(t)
+	to.empty(t)
 }
 
 // TestS12Parallel: a peer that hangs does not delay the others.
