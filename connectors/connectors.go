@@ -22,6 +22,7 @@ var (
 	ErrUnauthorized = errors.New("no access")               // gated, private, bad token: 403
 	ErrUpstream     = errors.New("origin failed")           // after all retries: 502
 	ErrMismatch     = errors.New("checksum does not match") // 422; nothing was recorded
+	ErrPointer      = errors.New("pointer of git LFS")      // instead of the file: 422; nothing was recorded
 )
 
 // Error is a failure of an origin, with what a client needs to act on it.
@@ -69,6 +70,8 @@ type Item struct {
 	Source string // "huggingface", "http", "cid": answers' metadata.source
 	URL    string // where it comes from, for people and logs; no credentials
 
+	Local bool // the bytes come over no network
+
 	// What the source says of the content, strongest first; zero if unknown.
 	Root    cid.Cid            // the file's root: the bytes come as blocks
 	SHA256  *[sha256.Size]byte // HF LFS oid, caller's checksum, Repr-Digest
@@ -101,6 +104,11 @@ type Item struct {
 	// whose behalf the item was made may have its content: nil if so. Nil where a
 	// source can't tell.
 	May func(ctx context.Context) error
+
+	// Large returns where the source has the large file, of which it gives a
+	// pointer of git LFS in this item's place; ok is false if it has none. Nil where
+	// no place is known.
+	Large func() (it Item, ok bool)
 }
 
 // ErrNotModified answers a conditional Open: what the alias stands for is current.

@@ -21,6 +21,7 @@ const (
 	TypePeers       = "peers"       // what peers send
 	TypeScheduler   = "scheduler"   // the next slice of a dataset
 	TypeS3          = "s3"          // objects of a bucket
+	TypeFile        = "file"        // files of the node's own disk, for the operator
 )
 
 // Types of Hub repositories, as Ref.RepoType holds them.
@@ -35,7 +36,7 @@ const (
 type Ref struct {
 	Type string // one of the Type constants
 
-	Value string // TypeURI: the URL; TypeS3: "s3://[endpoint@]bucket/key"
+	Value string // TypeURI: the URL; TypeS3: "s3://[endpoint@]bucket/key"; TypeFile: an absolute path
 
 	Repository   string   // "owner/name" or a bare "name"
 	Revision     string   // branch, tag or commit, not quoted; "" is "main"
@@ -62,8 +63,8 @@ type Ref struct {
 
 	Token    Secret            // sent to the reference's own origin as a bearer token; "" if none
 	Headers  map[string]Secret // TypeURI: sent to the URL's own origin
-	Checksum string            // "sha256:<64 lower hex digits>", or ""
-	Filename string            // TypeURI, TypeS3: name of the file instead of the URL's last segment
+	Checksum string            // "sha256:<64 lower hex digits>", ChecksumSidecar, or ""
+	Filename string            // TypeURI, TypeS3, TypeFile: name of the file instead of the URL's last segment
 }
 
 // FieldError says which field of a reference is wrong. It is an ErrInvalid.
@@ -83,7 +84,7 @@ func (e *FieldError) Error() string {
 // Unwrap returns ErrInvalid.
 func (e *FieldError) Unwrap() error { return ErrInvalid }
 
-// SHA256 returns the digest that Checksum states, nil if there is none.
+// SHA256 returns the digest that Checksum states, nil if it states none.
 func (r Ref) SHA256() *[sha256.Size]byte {
 	text, ok := strings.CutPrefix(r.Checksum, "sha256:")
 	if !ok || len(text) != hex.EncodedLen(sha256.Size) {
@@ -96,6 +97,14 @@ func (r Ref) SHA256() *[sha256.Size]byte {
 	return &sum
 }
 
+// WithChecksum returns the reference with a checksum, in any spelling that
+// UnmarshalJSON takes. The error is a *FieldError.
+func (r Ref) WithChecksum(checksum string) (Ref, error) {
+	r.Checksum = checksum
+	err := checkCommon(&r)
+	return r, err
+}
+
 // String returns the reference as a URI-like text for people and logs: no
 // token, no header values, no user of a URL, no query values. It is not meant
 // to be parsed.
@@ -105,6 +114,8 @@ func (r Ref) String() string {
 		return RedactURL(r.Value)
 	case TypeS3:
 		return r.s3String()
+	case TypeFile:
+		return "file://" + r.Value
 	case TypeHuggingFace:
 		return r.hubString()
 	case TypeCIDs:

@@ -60,6 +60,8 @@ func typeOf(tag string) string {
 		return TypeScheduler
 	case "s3":
 		return TypeS3
+	case "file":
+		return TypeFile
 	}
 	return ""
 }
@@ -111,6 +113,8 @@ func (d *decoder) ref() (Ref, error) {
 		ref.Dataset = d.text("dataset")
 	case TypeS3:
 		d.s3(&ref)
+	case TypeFile:
+		ref.Value = d.text("value", "uri", "url", "path")
 	default:
 		return Ref{}, &FieldError{Field: "type", Problem: fmt.Sprintf("is %q, which is no known one", limit(tag))}
 	}

@@ -17,6 +17,7 @@ const maxURI = 16 << 10
 //	s3://[endpoint@]bucket/key         an object; of an endpoint of the node's configuration
 //	s3://[endpoint@]bucket/prefix/     the objects below a prefix; s3://bucket/ all of a bucket
 //	s3://[endpoint@]bucket/a/*.bin     the objects that match
+//	file:///path                       a file, or those below a directory, of the node's disk
 //
 // A path of hf:// that holds *, ? or [, or that ends in /, is a pattern; other
 // paths name a file or a directory. Percent escapes are decoded; a revision
@@ -29,7 +30,7 @@ func ParseURI(s string) (Ref, error) {
 	}
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
-		return Ref{}, &FieldError{Field: "value", Problem: "is no URI: write hf://owner/name, https://…, ipfs://cid or s3://bucket/key"}
+		return Ref{}, &FieldError{Field: "value", Problem: "is no URI: write hf://owner/name, https://…, ipfs://cid, s3://bucket/key or file:///path"}
 	}
 	switch strings.ToLower(scheme) {
 	case "http", "https":
@@ -40,6 +41,8 @@ func ParseURI(s string) (Ref, error) {
 		return parseIPFS(rest)
 	case "s3":
 		return normalise(Ref{Type: TypeS3, Value: s, Index: -1})
+	case "file":
+		return normalise(Ref{Type: TypeFile, Value: s, Index: -1})
 	}
 	return Ref{}, &FieldError{Field: "value", Problem: "has a scheme that is not allowed: " + limit(scheme)}
 }

@@ -3,6 +3,7 @@ package connectors
 import (
 	"encoding/json"
 	"errors"
+	"path"
 	"strings"
 	"testing"
 
@@ -92,7 +93,9 @@ func TestParseURIRefuses(t *testing.T) {
 		{"config.json", "value"},
 		{"/etc/passwd", "value"},
 		{"://x", "value"},
-		{"file:///etc/passwd", "value"},
+		{"file://host/a", "value"},
+		{"file:///%zz", "value"},
+		{"file:///a\x00b", "value"},
 		{"ftp://example.org/a", "value"},
 		{"gopher://127.0.0.1:6379/_x", "value"},
 		{"unix:///run/docker.sock", "value"},
@@ -192,6 +195,10 @@ func checkRef(t *testing.T, ref Ref) {
 			ref.Endpoint != "" && !IsAlias(ref.Endpoint) || ref.Region != "" && !IsRegion(ref.Region) {
 			t.Errorf("accepted %+v", ref)
 		}
+	case TypeFile:
+		if !strings.HasPrefix(ref.Value, "/") || path.Clean(ref.Value) != ref.Value || strings.ContainsRune(ref.Value, 0) || ref.Token != "" {
+			t.Errorf("accepted %+v", ref)
+		}
 	case TypeCIDs, TypePeers, TypeScheduler:
 	default:
 		t.Errorf("accepted the type %q", ref.Type)
@@ -204,7 +211,7 @@ func checkRef(t *testing.T, ref Ref) {
 	if ref.Filename != "" && safename.Path(ref.Filename) != nil {
 		t.Errorf("accepted the name %q", ref.Filename)
 	}
-	if ref.Checksum != "" && ref.SHA256() == nil {
+	if ref.Checksum != "" && ref.SHA256() == nil && ref.Checksum != ChecksumSidecar {
 		t.Errorf("accepted the checksum %q", ref.Checksum)
 	}
 	if s := ref.Token.String(); s != "" && s != redacted {

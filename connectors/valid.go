@@ -2,6 +2,8 @@ package connectors
 
 import (
 	"fmt"
+	"net/url"
+	"path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,6 +27,8 @@ func normalise(ref Ref) (Ref, error) {
 		err = checkPeers(ref)
 	case TypeS3:
 		ref, err = normaliseS3(ref)
+	case TypeFile:
+		err = checkFile(&ref)
 	}
 	if err == nil {
 		err = checkCommon(&ref)
@@ -55,6 +59,31 @@ func normaliseURI(ref Ref) (Ref, error) {
 	}
 	other.Token, other.Checksum, other.Filename = ref.Token, ref.Checksum, ref.Filename
 	return other, nil
+}
+
+// checkFile makes an absolute path of a file reference, which may be a URI.
+func checkFile(ref *Ref) error {
+	name := ref.Value
+	if scheme, rest, ok := strings.Cut(name, "://"); ok && strings.EqualFold(scheme, "file") {
+		host, below, _ := strings.Cut(rest, "/")
+		if host != "" && !strings.EqualFold(host, "localhost") {
+			return &FieldError{Field: "value", Problem: "names a host: a file has three slashes, file:///path"}
+		}
+		var err error
+		if name, err = url.PathUnescape("/" + below); err != nil {
+			return &FieldError{Field: "value", Problem: "holds a bad percent escape"}
+		}
+	}
+	switch {
+	case len(name) > maxURI || !printable(name):
+		return &FieldError{Field: "value", Problem: "is too long or not printable"}
+	case !strings.HasPrefix(name, "/"):
+		return &FieldError{Field: "value", Problem: "is no absolute path"}
+	case ref.Token != "":
+		return &FieldError{Field: "token", Problem: "is not for files"}
+	}
+	ref.Value = path.Clean(name)
+	return nil
 }
 
 // checkHub checks a Hub reference and normalises its repository type.
@@ -219,8 +248,8 @@ func checkCommon(ref *Ref) error {
 	}
 	if ref.Checksum != "" {
 		ref.Checksum = strings.ToLower(ref.Checksum)
-		if ref.SHA256() == nil {
-			return &FieldError{Field: "checksum", Problem: `is not "sha256:" and 64 hex digits`}
+		if ref.SHA256() == nil && ref.Checksum != ChecksumSidecar {
+			return &FieldError{Field: "checksum", Problem: `is neither "sha256:" and 64 hex digits nor "sidecar"`}
 		}
 	}
 	return nil

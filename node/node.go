@@ -22,6 +22,7 @@ import (
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/file"
 	"github.com/hypha-node/hypha-node/connectors/hf"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 	"github.com/hypha-node/hypha-node/connectors/ingest"
@@ -86,7 +87,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	blocks := ipfs.New(n.store, n.exchange)
 	engine := ingest.New(ingest.Config{
 		Store:      n.store,
-		Connectors: connectors.Set{client, repositories, s3.New(c.S3), blocks},
+		Connectors: connectors.Set{client, repositories, s3.New(c.S3), blocks, file.New(nil)},
 		Blocks:     blocks,
 		Cache:      c.HFCache,
 		OnStored:   n.announce,

@@ -30,6 +30,7 @@ const (
 	CodeConflict     = "conflict"          // 409: something different is there
 	CodeTooLarge     = "too_large"         // 413
 	CodeMismatch     = "checksum_mismatch" // 422
+	CodePointer      = "lfs_pointer"       // 422: a pointer of git LFS in the place of a file
 	CodeMalformed    = "malformed"         // 422: the DAG is broken or hostile
 	CodeInternal     = "internal"          // 500
 	CodeUpstream     = "upstream"          // 502: the origin failed
@@ -82,6 +83,7 @@ func kinds() []kind {
 		{connectors.ErrUnauthorized, http.StatusForbidden, CodeUnauthorized, "set HF_TOKEN to a token that has access"},
 		{connectors.ErrForbidden, http.StatusForbidden, CodeForbidden, "the operator opens networks with `daemon --http-allow CIDR`"},
 		{connectors.ErrMismatch, http.StatusUnprocessableEntity, CodeMismatch, ""},
+		{connectors.ErrPointer, http.StatusUnprocessableEntity, CodePointer, "name the file itself"},
 		{connectors.ErrUnsupported, http.StatusBadRequest, CodeInvalid, ""},
 		{connectors.ErrInvalid, http.StatusBadRequest, CodeInvalid, ""},
 		{blockstore.ErrNoSpace, http.StatusInsufficientStorage, CodeNoSpace, "free some space: `hypha-node gc`, `hypha-node pin rm`"},

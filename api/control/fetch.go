@@ -19,6 +19,7 @@ import (
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/ingest"
 	"github.com/hypha-node/hypha-node/dag"
+	"github.com/hypha-node/hypha-node/internal/fnmatch"
 	"github.com/hypha-node/hypha-node/internal/safename"
 )
 
@@ -94,18 +95,21 @@ func (r FetchRequest) parse() ([]connectors.Ref, error) {
 	if r.Output != "" && !filepath.IsAbs(r.Output) {
 		return nil, invalid("output %q is not an absolute path", r.Output)
 	}
-	for _, p := range append(append([]string{}, r.Include...), r.Exclude...) {
-		if _, err := path.Match(p, ""); err != nil {
-			return nil, invalid("pattern %q: %v", p, err)
-		}
-	}
 	refs := make([]connectors.Ref, len(r.Refs))
 	for i, raw := range r.Refs {
 		if err := json.Unmarshal(raw, &refs[i]); err != nil {
 			return nil, fmt.Errorf("refs[%d]: %w", i, err)
 		}
 	}
-	return refs, nil
+	if r.Checksum == "" {
+		return refs, nil
+	}
+	if len(refs) > 1 {
+		return nil, invalid("a checksum is for one reference, not for %d", len(refs))
+	}
+	var err error
+	refs[0], err = refs[0].WithChecksum(r.Checksum)
+	return refs, err
 }
 
 // operator says on whose behalf: the owner of the repository, who may have the
@@ -145,26 +149,7 @@ func (f *fetching) each(ctx context.Context, refs []connectors.Ref, do func(conn
 }
 
 // wants tells whether the request's patterns take a path.
-func (f *fetching) wants(name string) bool {
-	if len(f.req.Include) > 0 && !matchAny(f.req.Include, name) {
-		return false
-	}
-	return !matchAny(f.req.Exclude, name)
-}
-
-// matchAny tells whether one of the patterns takes a path. A pattern without a
-// slash is compared with the last segment.
-func matchAny(patterns []string, name string) bool {
-	for _, p := range patterns {
-		for _, candidate := range []string{name, path.Base(name)} {
-			// The pattern was checked by parse.
-			if ok, err := path.Match(p, candidate); err == nil && ok {
-				return true
-			}
-		}
-	}
-	return false
-}
+func (f *fetching) wants(name string) bool { return fnmatch.Select(name, f.req.Include, f.req.Exclude) }
 
 // item fetches one item, pins it and reports it. It calls fetched, once, when the
 // next one may begin: pins that come together are made durable together.
@@ -179,7 +164,7 @@ func (f *fetching) item(ctx context.Context, it connectors.Item, fetched func())
 		got.SHA256 = digest(it.SHA256)
 	}
 	if f.req.DryRun {
-		return f.out.item(got)
+		return f.foresee(ctx, it, got)
 	}
 	res, output, err := f.get(ctx, it)
 	if err != nil {
@@ -195,6 +180,22 @@ func (f *fetching) item(ctx context.Context, it connectors.Item, fetched func())
 	f.out.finished(it.Path)
 	got.Size, got.CID, got.SHA256 = res.File.Size, cidText(res.File.Root), digest(&res.File.SHA256)
 	got.From, got.Output = string(res.From), output
+	return f.out.item(got)
+}
+
+// foresee reports where one item would come from, and how many bytes of it over the
+// network. What its source tells when it is opened only is not known: no content is
+// asked for.
+func (f *fetching) foresee(ctx context.Context, it connectors.Item, got Fetched) error {
+	plan, err := f.server.Engine.Plan(ctx, it)
+	if err != nil {
+		return err
+	}
+	got.From = string(plan.From)
+	if plan.From == ingest.FromStore {
+		got.Size, got.CID, got.SHA256 = plan.File.Size, cidText(plan.File.Root), digest(&plan.File.SHA256)
+	}
+	got.Transfer = &plan.Transfer
 	return f.out.item(got)
 }
 

@@ -62,12 +62,16 @@ type ConnectResponse struct {
 type FetchRequest struct {
 	// Refs holds URIs (JSON strings) or reference objects.
 	Refs []json.RawMessage `json:"refs"`
+	// Checksum is what the one file of the one reference must have: "sha256:…", or
+	// "sidecar" if that is in the file beside it; "" is not checked.
+	Checksum string `json:"checksum,omitempty"`
 	// Output is the absolute path of a directory to write the files into; ""
 	// stores them only.
 	Output string `json:"output,omitempty"`
 	// Force lets files in Output be replaced by different ones.
 	Force bool `json:"force,omitempty"`
-	// Include and Exclude are patterns of path.Match on the items' paths.
+	// Include and Exclude are patterns of Python's fnmatch on the items' paths, as
+	// hubs' own tools take them: * matches slashes, too.
 	Include []string `json:"include,omitempty"`
 	Exclude []string `json:"exclude,omitempty"`
 	// DryRun resolves the references and answers what would be fetched.
@@ -94,6 +98,9 @@ type Fetched struct {
 	Source   string `json:"source"`             // URL or CID that it stands for, without credentials
 	Revision string `json:"revision,omitempty"` // commit that the source's revision was resolved to
 	Output   string `json:"output,omitempty"`   // absolute path that was written
+	// Transfer is what a dry run expects to come over the network: bytes; -1 if
+	// that is not known.
+	Transfer *int64 `json:"transfer,omitempty"`
 }
 
 // AddRequest asks to import files and directories.

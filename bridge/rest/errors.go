@@ -94,6 +94,7 @@ func classes() []class {
 		{bridge.ErrInvalidPath, http.StatusBadRequest, "invalid_path", "", ""},
 		{bridge.ErrTooMany, http.StatusUnprocessableEntity, "too_many_files", "name fewer files, or narrow the patterns", ""},
 		{connectors.ErrMismatch, http.StatusUnprocessableEntity, "checksum_mismatch", "", fromOrigin},
+		{connectors.ErrPointer, http.StatusUnprocessableEntity, "lfs_pointer", "name the file itself", fromOrigin},
 		{connectors.ErrForbidden, http.StatusForbidden, "forbidden_address", "the operator can allow it: daemon --http-allow CIDR", fromOrigin},
 		{connectors.ErrUnauthorized, http.StatusForbidden, "gated", "", fromOrigin},
 		{connectors.ErrNotFound, http.StatusNotFound, "not_found", "", fromOrigin},

@@ -116,6 +116,7 @@ func TestErrorTable(t *testing.T) {
 		{"gated", &connectors.Error{Op: "open", Status: 401, Err: connectors.ErrUnauthorized}, 403, "gated", "connector_error"},
 		{"address", &connectors.Error{Op: "open", Err: connectors.ErrForbidden}, 403, "forbidden_address", "connector_error"},
 		{"checksum", fmt.Errorf("x: %w", connectors.ErrMismatch), 422, "checksum_mismatch", "connector_error"},
+		{"pointer", fmt.Errorf("x: %w", connectors.ErrPointer), 422, "lfs_pointer", "connector_error"},
 		{"too many", fmt.Errorf("x: %w", bridge.ErrTooMany), 422, "too_many_files", ""},
 		{"origin", &connectors.Error{Op: "open", Status: 500, Err: connectors.ErrUpstream}, 502, "origin_error", "connector_error"},
 		{"space", fmt.Errorf("x: %w", blockstore.ErrNoSpace), 507, "no_space", "io_error"},

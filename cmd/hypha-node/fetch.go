@@ -16,15 +16,16 @@ import (
 
 // fetchCmd is `fetch`.
 type fetchCmd struct {
-	Refs    []string `arg:"" name:"ref" help:"hf://owner/name[@rev][/path], https://…, s3://[ENDPOINT@]bucket/key, ipfs://CID[/path], or a reference as JSON."`
-	Output  string   `short:"o" placeholder:"DIR" help:"Write the files into this directory, too."`
-	Include []string `placeholder:"PATTERN" sep:"none" help:"Only files that match, as in '*.safetensors'."`
-	Exclude []string `placeholder:"PATTERN" sep:"none" help:"No files that match."`
-	DryRun  bool     `help:"Only say what would be fetched."`
-	Force   bool     `short:"f" help:"Replace files in DIR that have different content."`
-	Pin     bool     `default:"true" negatable:"" help:"Keep what is fetched from being collected. Default; --no-pin or --pin=false does not."`
-	Quiet   bool     `short:"q" help:"Print CIDs only."`
-	MaxRate string   `placeholder:"SIZE" help:"Fetch at most so many bytes per second over HTTP: 20MiB. Without a daemon only, which has a limit of its own."`
+	Refs     []string `arg:"" name:"ref" help:"hf://owner/name[@rev][/path], https://…, s3://[ENDPOINT@]bucket/key, ipfs://CID[/path], file:///path, or a reference as JSON."`
+	Output   string   `short:"o" placeholder:"DIR" help:"Write the files into this directory, too."`
+	Include  []string `placeholder:"PATTERN" sep:"none" help:"Only files that match, as in '*.safetensors'."`
+	Exclude  []string `placeholder:"PATTERN" sep:"none" help:"No files that match."`
+	Checksum string   `placeholder:"SUM" help:"What the one file must have: sha256:HEX, or 'sidecar' if that is in a file beside it, NAME.sha256."`
+	DryRun   bool     `help:"Only say what would be fetched."`
+	Force    bool     `short:"f" help:"Replace files in DIR that have different content."`
+	Pin      bool     `default:"true" negatable:"" help:"Keep what is fetched from being collected. Default; --no-pin or --pin=false does not."`
+	Quiet    bool     `short:"q" help:"Print CIDs only."`
+	MaxRate  string   `placeholder:"SIZE" help:"Fetch at most so many bytes per second over HTTP: 20MiB. Without a daemon only, which has a limit of its own."`
 	network
 }
 
@@ -42,7 +43,7 @@ func (c *fetchCmd) Run(ctx context.Context, a *app) error {
 	}
 	req := control.FetchRequest{
 		Include: c.Include, Exclude: c.Exclude, DryRun: c.DryRun, Force: c.Force, NoPin: !c.Pin, TimeoutMS: c.ms(),
-		Mode: uint32(fileMode()), DirMode: uint32(dirMode()),
+		Checksum: c.Checksum, Mode: uint32(fileMode()), DirMode: uint32(dirMode()),
 	}
 	for _, text := range c.Refs {
 		ref, err := reference(text)
@@ -76,6 +77,13 @@ func (c *fetchCmd) show(a *app, f control.Fetched) error {
 	}
 	if f.From != "" {
 		text = append(text, "from "+f.From)
+	}
+	switch {
+	case f.Transfer == nil:
+	case *f.Transfer < 0:
+		text = append(text, "unknown over the network")
+	default:
+		text = append(text, humanize.Bytes(*f.Transfer)+" over the network")
 	}
 	return a.out.print(f, "%s", strings.Join(text, "  "))
 }

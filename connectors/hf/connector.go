@@ -18,9 +18,6 @@ import (
 // mainRevision is what a reference without a revision means.
 const mainRevision = "main"
 
-// maxPointer is the most that a pointer of git LFS may have: bytes.
-const maxPointer = 1024
-
 // Connector turns Hub references into items.
 type Connector struct {
 	cfg Config
@@ -154,7 +151,7 @@ func (q *query) itemOf(f File) (connectors.Item, error) {
 		Digest:  it.SHA256 != nil || it.GitSHA1 != nil,
 		Explain: q.explain,
 	}
-	if it.Size <= maxPointer {
+	if it.Size <= connectors.MaxPointer {
 		target.Check = q.notPointer(f.Path)
 	}
 	if q.xet != nil && it.SHA256 != nil && xet.IsHash(f.XetHash) {

@@ -115,16 +115,13 @@ func orText(s, other string) string {
 	return s
 }
 
-// pointerStart begins every pointer of git LFS (git-lfs, docs/spec.md).
-const pointerStart = "version https://git-lfs.github.com/spec/v1\n"
-
 // notPointer refuses a content that is a pointer of git LFS: a server that has
 // the pointers but not the files would have them loaded as models.
 func (q *query) notPointer(path string) func(head []byte) error {
 	return func(head []byte) error {
-		if !bytes.HasPrefix(head, []byte(pointerStart)) {
+		if !bytes.HasPrefix(head, []byte(connectors.PointerStart)) {
 			return nil
 		}
-		return q.upstream("%s is a pointer of git LFS: the server lacks the file itself", path)
+		return q.refused(connectors.ErrPointer, path+": the server lacks the file itself", "ask its owner to upload the file with git-lfs installed")
 	}
 }

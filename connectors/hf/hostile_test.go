@@ -205,10 +205,11 @@ func TestPointer(t *testing.T) {
 	pointer := "version https://git-lfs.github.com/spec/v1\noid sha256:" + digest + "\nsize 2\n"
 	tests := []struct {
 		name, entry, content, says string
+		kind                       error
 	}{
-		{"in the place of a large file", `"size":5000,"lfs":{"oid":"` + digest + `","size":5000}`, pointer, "bytes instead of 5000"},
-		{"as a small file", fmt.Sprintf(`"size":%d,"oid":"%s"`, len(pointer), oid), pointer, "pointer of git LFS"},
-		{"not a pointer", `"size":2,"oid":"` + oid + `"`, "{}", ""},
+		{"in the place of a large file", `"size":5000,"lfs":{"oid":"` + digest + `","size":5000}`, pointer, "bytes instead of 5000", connectors.ErrUpstream},
+		{"as a small file", fmt.Sprintf(`"size":%d,"oid":"%s"`, len(pointer), oid), pointer, "pointer of git LFS", connectors.ErrPointer},
+		{"not a pointer", `"size":2,"oid":"` + oid + `"`, "{}", "", nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -223,7 +224,7 @@ func TestPointer(t *testing.T) {
 			if tt.says == "" && (err != nil || string(got) != tt.content) {
 				t.Errorf("content is %q, %v", got, err)
 			}
-			if tt.says != "" && (!errors.Is(err, connectors.ErrUpstream) || !strings.Contains(err.Error(), tt.says) || len(got) > 0) {
+			if tt.says != "" && (!errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.says) || len(got) > 0) {
 				t.Errorf("content is %q, %v, want an error that says %q", got, err, tt.says)
 			}
 		})

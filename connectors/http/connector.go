@@ -76,7 +76,26 @@ func (c *Connector) item(ref connectors.Ref, acc connectors.Access) (connectors.
 	it.Open = func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
 		return c.client.Open(ctx, target, off, n, cond)
 	}
+	it.Large = func() (connectors.Item, bool) { return c.large(ref, acc, u, name) }
 	return it, nil
+}
+
+// large returns the item of the file whose pointer a hub gives under a URL: hubs have
+// pointers at /raw/ and files at /resolve/.
+func (c *Connector) large(ref connectors.Ref, acc connectors.Access, u *url.URL, name string) (connectors.Item, bool) {
+	before, after, ok := strings.Cut(u.EscapedPath(), "/raw/")
+	if !ok {
+		return connectors.Item{}, false
+	}
+	file := *u
+	var err error
+	file.RawPath = before + "/resolve/" + after
+	if file.Path, err = url.PathUnescape(file.RawPath); err != nil {
+		return connectors.Item{}, false
+	}
+	ref.Value, ref.Filename = file.String(), name
+	it, err := c.item(ref, acc)
+	return it, err == nil
 }
 
 // nameOf returns the name of the file: what the reference says, else the last

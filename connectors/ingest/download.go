@@ -24,6 +24,9 @@ func (e *Engine) run(ctx context.Context, f *flight) (Fetched, error) {
 		return got, err
 	}
 	got, err = e.bring(ctx, f)
+	if p, ok := errors.AsType[*pointerError](err); ok {
+		got, err = e.bringLarge(ctx, f, p)
+	}
 	if err := f.tee.failure(); err != nil {
 		e.cfg.Logger.WarnContext(ctx, "tee failed; the content is in the store only",
 			slog.String("url", f.item.URL), slog.Any("error", err))
@@ -205,7 +208,14 @@ func (e *Engine) known(ctx context.Context, it connectors.Item, body *connectors
 // take reads a body into the store, behind what is there.
 func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, want expected, b *beginning) (Fetched, error) {
 	it := f.item
-	in := &intake{r: body, size: want.size, source: it.URL}
+	r := io.Reader(body)
+	if b == nil {
+		var err error
+		if r, err = notPointer(body, body.Size, it); err != nil {
+			return Fetched{}, err
+		}
+	}
+	in := &intake{r: r, size: want.size, source: it.URL}
 	kept, err := keep(it, body)
 	if err != nil {
 		return Fetched{}, err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -86,16 +85,6 @@ func (e *Engine) Close() error {
 
 // Memory returns what the engine takes shares of. Who calls Fetch must not hold one.
 func (e *Engine) Memory() *dag.Budget { return e.cfg.Memory }
-
-// Resolve yields the items of a reference, on behalf of acc. It stops at the
-// first error; connectors.ErrUnsupported when no connector takes the reference.
-func (e *Engine) Resolve(ctx context.Context, ref connectors.Ref, acc connectors.Access) iter.Seq2[connectors.Item, error] {
-	c, err := e.cfg.Connectors.For(ref)
-	if err != nil {
-		return func(yield func(connectors.Item, error) bool) { yield(connectors.Item{}, err) }
-	}
-	return c.Items(ctx, ref, acc)
-}
 
 // Options say what to do with one item. The zero value stores and pins it.
 type Options struct {

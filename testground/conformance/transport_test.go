@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/testground/rig"
 )
 
@@ -241,6 +242,7 @@ func TestT05Codes(t *testing.T) {
 	j := newJob(t, shared.nodes[0])
 	url, _ := shared.origin.put(t, "f.bin", []byte("content"))
 	missing := shared.origin.base(t) + "missing"
+	pointer, _ := shared.origin.put(t, "pointer", []byte(connectors.PointerStart+"oid sha256:"+strings.Repeat("0", 64)+"\nsize 5\n"))
 	for _, tc := range []struct {
 		name   string
 		body   any
@@ -258,6 +260,8 @@ func TestT05Codes(t *testing.T) {
 		{"a type that is not served", map[string]any{"type": "scheduler", "peer": shared.ids[1], "dataset": "d"}, 422, "unsupported_reference", ""},
 		{"gated", map[string]any{"type": "huggingface", "repository": "org/gated", "filenames": []string{"secret.bin"}}, 403, "gated", "connector_error"},
 		{"a private address", map[string]any{"type": "uri", "value": "http://169.254.169.254/latest/meta-data"}, 403, "forbidden_address", "connector_error"},
+		{"a file of the node", map[string]any{"type": "file", "value": "file:///etc/passwd"}, 403, "forbidden_address", "connector_error"},
+		{"a pointer of git LFS", map[string]any{"type": "uri", "value": pointer}, 422, "lfs_pointer", "connector_error"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if r := j.post(t, "/resources/fetch", tc.body).refused(t, tc.status, tc.code); r.Class != tc.class {
