@@ -52,6 +52,8 @@ func normaliseURI(ref Ref) (Ref, error) {
 	switch strings.ToLower(scheme) {
 	case "http", "https":
 		return ref, checkURL(ref.Value)
+	case "file":
+		return Ref{}, &FieldError{Field: "value", Problem: "has a scheme that is not allowed: file; the operator's own files have the type file"}
 	}
 	other, err := ParseURI(ref.Value)
 	if err != nil {

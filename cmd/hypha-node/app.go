@@ -28,6 +28,7 @@ type app struct {
 	log                   *slog.Logger
 	verb                  string // names this process to others that want the repository
 	quiet                 bool   // no bars
+	events                bool   // progress as lines of JSON, with --json
 	file                  fileConfig
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"math"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -20,6 +22,9 @@ type bars struct {
 	out  *output
 	all  *mpb.Progress
 	each map[string]*bar
+	sum  *bar  // of all files, once there are several
+	over int64 // bytes of the files that are done
+	many int   // files that were seen
 }
 
 // bar is one file under way.
@@ -27,6 +32,7 @@ type bar struct {
 	*mpb.Bar
 	last control.Progress
 	at   time.Time
+	from atomic.Pointer[string] // read by who draws
 }
 
 // newBars returns bars on standard error, nil if that is no terminal or the
@@ -65,11 +71,14 @@ func (b *bars) update(p control.Progress) {
 	if !known {
 		at = b.add(p)
 		b.each[p.Path] = at
+		b.many++
 	}
+	defer func() { b.total(now) }()
 	if p.Total > 0 && p.Total != at.last.Total {
 		at.SetTotal(p.Total, false)
 	}
 	counts := known && at.last.From == p.From
+	at.from.Store(&p.From)
 	at.last = p
 	if counts {
 		at.EwmaSetCurrent(p.Done, max(now.Sub(at.at), time.Millisecond))
@@ -79,19 +88,46 @@ func (b *bars) update(p control.Progress) {
 	at.at = now
 }
 
+// total draws how far all files are that were seen. How much they are is known only
+// when each has said its size; files that are not listed yet are not counted.
+func (b *bars) total(now time.Time) {
+	if b.many < 2 {
+		return
+	}
+	done, all := b.over, b.over
+	for _, at := range b.each {
+		done += at.last.Done
+		all += max(at.last.Total, at.last.Done)
+	}
+	if b.sum == nil {
+		// Without a total at first: a bar that had one is over for good when it is
+		// reached, and there may be more files to come.
+		b.sum = b.draw("total", "", 0, math.MaxInt)
+		b.sum.SetTotal(all, false)
+		b.sum.SetCurrent(done) // some of it may have been here
+	} else {
+		b.sum.SetTotal(all, false)
+		b.sum.EwmaSetCurrent(done, max(now.Sub(b.sum.at), time.Millisecond))
+	}
+	b.sum.at = now
+}
+
 // add makes the bar of a file.
 func (b *bars) add(p control.Progress) *bar {
-	made := &bar{}
 	name := humanize.Escape(p.Path)
 	const most = 30 // columns: the end of a name tells files of one repository apart
 	if runes := []rune(name); len(runes) > most {
 		name = "…" + string(runes[len(runes)-most+1:])
 	}
-	from := p.From
-	if from != "" {
-		from = " from " + from
-	}
-	made.Bar = b.all.New(max(p.Total, 0), mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
+	return b.draw(name, p.From, p.Total, b.many)
+}
+
+// draw makes a bar; those of a higher priority are further down. from is where the
+// bytes come from, as far as that is known by now.
+func (b *bars) draw(name, from string, total int64, priority int) *bar {
+	made := &bar{last: control.Progress{From: from}}
+	made.Bar = b.all.New(max(total, 0), mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
+		mpb.BarPriority(priority),
 		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(
 			decor.Any(func(s decor.Statistics) string {
@@ -102,9 +138,15 @@ func (b *bars) add(p control.Progress) *bar {
 			}, decor.WCSyncSpace),
 			decor.EwmaSpeed(decor.SizeB1024(0), "% .1f", speedAge, decor.WCSyncSpace),
 			decor.OnComplete(decor.EwmaETA(decor.ET_STYLE_GO, speedAge, decor.WCSyncSpace), ""),
-			decor.Name(from),
+			decor.Any(func(decor.Statistics) string {
+				if from := made.from.Load(); from != nil && *from != "" {
+					return " from " + *from
+				}
+				return ""
+			}),
 		),
 	)
+	made.from.Store(&from)
 	return made
 }
 
@@ -116,6 +158,7 @@ func (b *bars) done(path string) {
 	if at, ok := b.each[path]; ok {
 		at.Abort(true)
 		delete(b.each, path)
+		b.over += max(at.last.Total, at.last.Done)
 	}
 }
 
@@ -126,6 +169,9 @@ func (b *bars) close() {
 	}
 	for path := range b.each {
 		b.done(path)
+	}
+	if b.sum != nil {
+		b.sum.Abort(true)
 	}
 	b.out.over = nil
 	b.all.Wait() // until they are wiped off

@@ -94,10 +94,17 @@ func TestBars(t *testing.T) {
 	screen.shows(t, "…")
 	screen.shows(t, `un\x1b[31mknown`)
 	screen.shows(t, "7.00 KiB")
+	screen.shows(t, "total")
+	screen.shows(t, "1.01 MiB / 4.01 MiB")
 	b.update(control.Progress{Path: long, Done: 3 << 20, Total: 4 << 20, From: "origin"})
 	screen.shows(t, "3.00 MiB / 4.00 MiB")
 	screen.shows(t, "iB/s")
+	screen.shows(t, "3.01 MiB / 4.01 MiB")
+	b.update(control.Progress{Path: long, Done: 3 << 20, Total: 4 << 20, From: "cache"})
+	screen.shows(t, "from cache")
 	b.done(long)
+	b.update(control.Progress{Path: "third", Done: 0, Total: 1 << 20})
+	screen.shows(t, "4.01 MiB / 5.01 MiB")
 	if err := a.out.line("%s", "finished"); err != nil {
 		t.Fatal(err)
 	}
@@ -136,4 +143,39 @@ func TestNoBars(t *testing.T) {
 	none.update(control.Progress{})
 	none.done("x")
 	none.close()
+}
+
+// TestProgressEvents: with --json --progress there are lines of progress between
+// those of results, told apart by a field; without --json there are none.
+func TestProgressEvents(t *testing.T) {
+	for name, tt := range map[string]struct {
+		json, events bool
+		want         string
+	}{
+		"events":  {true, true, `{"event":"progress","path":"f","done":1,"total":2,"from":"origin"}` + "\n" + `{"path":"f"}` + "\n"},
+		"JSON":    {true, false, `{"path":"f"}` + "\n"},
+		"no JSON": {false, true, "f\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var text strings.Builder
+			_, write, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer write.Close()
+			a := &app{cli: cli{JSON: tt.json}, events: tt.events, stdout: write, stderr: write, out: newOutput(&text, tt.json)}
+			p := a.newProgress()
+			at := control.Progress{Path: "f", Done: 1, Total: 2, From: "origin"}
+			err = errors.Join(p.update(at), p.update(at)) // the second comes too soon
+			if tt.json {
+				err = errors.Join(err, p.done("f", func() error { return a.out.print(map[string]string{"path": "f"}, "") }))
+			} else {
+				err = errors.Join(err, p.done("f", func() error { return a.out.line("f") }))
+			}
+			p.close()
+			if err := errors.Join(err, p.update(at)); err != nil || text.String() != tt.want {
+				t.Errorf("%q, %v, want %q", text.String(), err, tt.want)
+			}
+		})
+	}
 }

@@ -24,6 +24,7 @@ type fetchCmd struct {
 	DryRun   bool     `help:"Only say what would be fetched."`
 	Force    bool     `short:"f" help:"Replace files in DIR that have different content."`
 	Pin      bool     `default:"true" negatable:"" help:"Keep what is fetched from being collected. Default; --no-pin or --pin=false does not."`
+	Progress bool     `help:"With --json: lines with \"event\":\"progress\" between those of the files."`
 	Quiet    bool     `short:"q" help:"Print CIDs only."`
 	MaxRate  string   `placeholder:"SIZE" help:"Fetch at most so many bytes per second over HTTP: 20MiB. Without a daemon only, which has a limit of its own."`
 	network
@@ -31,7 +32,7 @@ type fetchCmd struct {
 
 // Run fetches.
 func (c *fetchCmd) Run(ctx context.Context, a *app) error {
-	a.quiet = c.Quiet
+	a.quiet, a.events = c.Quiet, c.Progress
 	if c.MaxRate != "" {
 		if d := a.daemon(ctx); d != nil {
 			d.Close()

@@ -67,21 +67,21 @@ func (o *output) table(rows [][2]string) error {
 // flush writes what is held back.
 func (o *output) flush() error { return o.w.Flush() }
 
-// each draws the progress of a streamed answer and hands every item to do.
-func each[T any](a *app, events iter.Seq2[control.Event[T], error], do func(T) error) error {
-	b := a.newBars()
-	defer b.close()
-	for ev, err := range events {
+// each shows the progress of a streamed answer and hands every item to do.
+func each[T any](a *app, answer iter.Seq2[control.Event[T], error], do func(T) error) error {
+	p := a.newProgress()
+	defer p.close()
+	for ev, err := range answer {
 		switch {
 		case err != nil:
 			return err
 		case ev.Progress != nil:
-			b.update(*ev.Progress)
+			err = p.update(*ev.Progress)
 		case ev.Item != nil:
-			b.done(subject(*ev.Item))
-			if err := do(*ev.Item); err != nil {
-				return err
-			}
+			err = p.done(subject(*ev.Item), func() error { return do(*ev.Item) })
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

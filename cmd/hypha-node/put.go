@@ -9,18 +9,27 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hypha-node/hypha-node/api/control"
 	"github.com/hypha-node/hypha-node/connectors"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 	"github.com/hypha-node/hypha-node/connectors/s3"
 	"github.com/hypha-node/hypha-node/internal/humanize"
 )
 
+// putFiles is how many files are uploaded at once: enough to hide the latency of an
+// endpoint, and few with four parts each on the way.
+const putFiles = 4
+
 // putCmd is `put`.
 type putCmd struct {
-	Paths  []string `arg:"" name:"path" help:"Files, and directories with everything below."`
-	To     string   `required:"" placeholder:"REF" help:"s3://[ENDPOINT@]bucket/key for one file, s3://[ENDPOINT@]bucket/prefix/ for any."`
-	Hidden bool     `help:"Files of directories whose names begin with a dot, too."`
+	Paths    []string `arg:"" name:"path" help:"Files, and directories with everything below."`
+	To       string   `required:"" placeholder:"REF" help:"s3://[ENDPOINT@]bucket/key for one file, s3://[ENDPOINT@]bucket/prefix/ for any."`
+	Progress bool     `help:"With --json: lines with \"event\":\"progress\" between those of the files."`
+	Hidden   bool     `help:"Files of directories whose names begin with a dot, too."`
 }
 
 // put is one line of the output.
@@ -33,8 +42,8 @@ type put struct {
 	Version string `json:"version,omitempty"`
 }
 
-// Run uploads, one file after the other. It needs no repository but its
-// configuration.
+// Run uploads, several files at once. After a failure no further one is begun. It
+// needs no repository but its configuration.
 func (c *putCmd) Run(ctx context.Context, a *app) error {
 	to, err := connectors.ParseURI(c.To)
 	if err != nil || to.Type != connectors.TypeS3 || len(to.Allow) > 0 {
@@ -55,12 +64,18 @@ func (c *putCmd) Run(ctx context.Context, a *app) error {
 	defer client.Close()
 	cfg.S3.Client = client
 	conn := s3.New(cfg.S3)
+	a.events = c.Progress
+	shown := a.newProgress()
+	defer shown.close()
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(putFiles)
 	for _, f := range files {
-		if err := f.put(ctx, a, conn); err != nil {
-			return err
+		if gctx.Err() != nil {
+			break
 		}
+		group.Go(func() error { return f.put(gctx, a, conn, shown) })
 	}
-	return nil
+	return group.Wait()
 }
 
 // upload is a file and where it goes.
@@ -70,7 +85,7 @@ type upload struct {
 }
 
 // put uploads a file and prints it.
-func (u upload) put(ctx context.Context, a *app, conn *s3.Connector) (err error) {
+func (u upload) put(ctx context.Context, a *app, conn *s3.Connector, shown *progress) (err error) {
 	f, err := os.Open(u.path)
 	if err != nil {
 		return err
@@ -80,13 +95,25 @@ func (u upload) put(ctx context.Context, a *app, conn *s3.Connector) (err error)
 	if err != nil {
 		return err
 	}
-	done, err := conn.Put(ctx, u.to, f, info.Size())
+	var sent atomic.Int64
+	var over atomic.Bool
+	defer over.Store(true)
+	done, err := conn.Put(ctx, u.to, f, info.Size(), func(n int64) {
+		if over.Load() {
+			return
+		}
+		//nolint:errcheck // who can't print the progress can't print the result, which says so
+		_ = shown.update(control.Progress{Path: u.path, Done: sent.Add(n), Total: info.Size()})
+	})
 	if err != nil {
 		return err
 	}
 	sum := hex.EncodeToString(done.SHA256[:])
 	line := put{Path: u.path, URI: u.to.String(), Size: done.Size, SHA256: sum, ETag: done.ETag, Version: done.Version}
-	return a.out.print(line, "%s  %s  sha256:%s", humanize.Escape(line.URI), humanize.Bytes(line.Size), sum)
+	over.Store(true)
+	return shown.done(u.path, func() error {
+		return a.out.print(line, "%s  %s  sha256:%s", humanize.Escape(line.URI), humanize.Bytes(line.Size), sum)
+	})
 }
 
 // files returns what is to be uploaded, in the order of the paths and of the

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -48,8 +49,10 @@ type Stored struct {
 // of the operator. They are read twice, the first time for their digests: what
 // changes in between is an ErrMismatch, and no object. An object appears whole or
 // not at all; what is larger than 64 MiB goes in parts, four at a time, and no
-// more than buffers of it is in memory.
-func (c *Connector) Put(ctx context.Context, ref connectors.Ref, src io.ReaderAt, size int64) (Stored, error) {
+// more than buffers of it is in memory. moved, if not nil, is told how many bytes
+// more are on the way, fewer when some have to be sent again; from several
+// goroutines, and maybe once more after Put has returned.
+func (c *Connector) Put(ctx context.Context, ref connectors.Ref, src io.ReaderAt, size int64, moved func(n int64)) (Stored, error) {
 	q, err := c.begin(ref, connectors.Access{Operator: true})
 	if err != nil {
 		return Stored{}, err
@@ -60,7 +63,10 @@ func (c *Connector) Put(ctx context.Context, ref connectors.Ref, src io.ReaderAt
 	case size > maxObject:
 		return Stored{}, q.refusal(fmt.Errorf("%w: %d bytes are more than an object may have", connectors.ErrInvalid, size), "")
 	}
-	u := &upload{query: q, src: src, size: size, part: max(c.part, (size+maxParts-1)/maxParts)}
+	if moved == nil {
+		moved = func(int64) {}
+	}
+	u := &upload{query: q, src: src, size: size, moved: moved, part: max(c.part, (size+maxParts-1)/maxParts)}
 	whole, err := u.measure(ctx)
 	if err != nil {
 		return Stored{}, err
@@ -84,6 +90,8 @@ type upload struct {
 	size int64
 	part int64               // bytes of each part but the last
 	sums [][sha256.Size]byte // of the parts
+
+	moved func(n int64)
 }
 
 // section returns the bytes of a part, from 0 on.
@@ -129,6 +137,7 @@ func (u *upload) put(ctx context.Context, i int, fields url.Values) (http.Header
 	watch := time.AfterFunc(patience, func() { cancel(stalled) })
 	defer watch.Stop()
 	sum := base64.StdEncoding.EncodeToString(u.sums[i][:])
+	var sent atomic.Int64 // by the attempt under way
 	header, _, err := u.send(ctx, fields, httpconn.Request{
 		Method: http.MethodPut,
 		Header: http.Header{
@@ -139,9 +148,13 @@ func (u *upload) put(ctx context.Context, i int, fields url.Values) (http.Header
 		Length: u.section(i).Size(),
 		Stream: func() io.Reader {
 			section := u.section(i)
+			u.moved(-sent.Swap(0))
 			return readerFunc(func(p []byte) (int, error) {
 				watch.Reset(patience)
-				return section.Read(p)
+				n, err := section.Read(p)
+				sent.Add(int64(n))
+				u.moved(int64(n))
+				return n, err
 			})
 		},
 	})

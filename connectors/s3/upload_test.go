@@ -87,12 +87,16 @@ func TestPut(t *testing.T) {
 		c.part = 1000
 		content := random(7, tc.size)
 		ref := parse(t, `"s3://lab@bkt/a b/ü+%.bin"`)
-		got, err := c.Put(t.Context(), ref, bytes.NewReader(content), int64(tc.size))
+		var sent atomic.Int64 // the first request is sent again
+		got, err := c.Put(t.Context(), ref, bytes.NewReader(content), int64(tc.size), func(n int64) { sent.Add(n) })
 		if err != nil {
 			t.Fatalf("%d bytes: %v", tc.size, err)
 		}
 		if got.Size != int64(tc.size) || got.SHA256 != sha256.Sum256(content) || got.ETag == "" || strings.Contains(got.ETag, `"`) {
 			t.Errorf("%d bytes: %+v", tc.size, got)
+		}
+		if sent.Load() != int64(tc.size) {
+			t.Errorf("%d bytes: %d are told to be sent", tc.size, sent.Load())
 		}
 		if stored, ok := b.objects["a b/ü+%.bin"]; !ok || !bytes.Equal(stored, content) {
 			t.Errorf("%d bytes: %d bytes are stored", tc.size, len(stored))
@@ -122,7 +126,7 @@ func TestPutChanging(t *testing.T) {
 		b := open(t, &bucket{objects: map[string][]byte{}})
 		c := connect(t, b, nil)
 		c.part = 1000
-		_, err := c.Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), &changing{}, size)
+		_, err := c.Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), &changing{}, size, nil)
 		if !errors.Is(err, connectors.ErrMismatch) || len(b.objects) > 0 || b.parts != nil {
 			t.Errorf("%d bytes: %v; %d objects, %d parts", size, err, len(b.objects), len(b.parts))
 		}
@@ -131,7 +135,7 @@ func TestPutChanging(t *testing.T) {
 		}
 	}
 	b := open(t, &bucket{objects: map[string][]byte{}})
-	if _, err := connect(t, b, nil).Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), strings.NewReader("short"), 10); !errors.Is(err, connectors.ErrMismatch) || len(b.asked()) > 0 {
+	if _, err := connect(t, b, nil).Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), strings.NewReader("short"), 10, nil); !errors.Is(err, connectors.ErrMismatch) || len(b.asked()) > 0 {
 		t.Errorf("a file that became shorter: %v after %q", err, b.asked())
 	}
 }
@@ -164,7 +168,7 @@ func TestPutLies(t *testing.T) {
 			}})
 			c := connect(t, b, nil)
 			c.part = 1000
-			_, err := c.Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), bytes.NewReader(make([]byte, 1500)), 1500)
+			_, err := c.Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), bytes.NewReader(make([]byte, 1500)), 1500, nil)
 			if !errors.Is(err, tc.want) {
 				t.Errorf("%v, want %v", err, tc.want)
 			}
@@ -190,13 +194,13 @@ func TestPutRetries(t *testing.T) {
 		got, _ = io.ReadAll(r.Body)
 		w.Header().Set("ETag", `"t"`)
 	}})
-	if _, err := connect(t, b, nil).Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), bytes.NewReader(content), int64(len(content))); err != nil || !bytes.Equal(got, content) {
+	if _, err := connect(t, b, nil).Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), bytes.NewReader(content), int64(len(content)), nil); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("%d bytes after %d tries, %v", len(got), tries, err)
 	}
-	if _, err := connect(t, b, nil).Put(t.Context(), parse(t, `"s3://lab@bkt/"`), bytes.NewReader(nil), 0); !errors.Is(err, connectors.ErrInvalid) {
+	if _, err := connect(t, b, nil).Put(t.Context(), parse(t, `"s3://lab@bkt/"`), bytes.NewReader(nil), 0, nil); !errors.Is(err, connectors.ErrInvalid) {
 		t.Errorf("a prefix: %v", err)
 	}
-	if _, err := connect(t, b, nil).Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), bytes.NewReader(nil), maxObject+1); !errors.Is(err, connectors.ErrInvalid) {
+	if _, err := connect(t, b, nil).Put(t.Context(), parse(t, `"s3://lab@bkt/k"`), bytes.NewReader(nil), maxObject+1, nil); !errors.Is(err, connectors.ErrInvalid) {
 		t.Errorf("too large: %v", err)
 	}
 }
