@@ -20,7 +20,7 @@ type Budget struct {
 }
 
 // NewBudget returns a budget of so many bytes; 0 means room for the imports of
-// eight large files, 265 MiB. There is always room for one.
+// eight large files, 233 MiB. There is always room for one.
 func NewBudget(bytes int64) *Budget {
 	if bytes == 0 {
 		bytes = 8 * ImportMemory(-1)

@@ -112,7 +112,7 @@ func checkContent(t *testing.T, s blockstore.Store, f File, data []byte) {
 	}
 }
 
-// TestCopyKeepsAhead holds that a copy asks for at most one window (32 MiB) more
+// TestCopyKeepsAhead holds that a copy asks for at most one window (28 MiB) more
 // than what is kept, however far ahead the other blocks come.
 func TestCopyKeepsAhead(t *testing.T) {
 	const size, whole = 80, 10

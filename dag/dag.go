@@ -27,7 +27,7 @@ const (
 	maxBlock = 2 << 20        // bytes of a block: what bitswap carries, docs/terms.md
 	maxLeaf  = 2<<20 - 256    // bytes of content in a leaf; boxo's chunk limit
 	maxDepth = 64             // nodes from a root down to a leaf
-	window   = 32 << 20       // bytes of content that are under way at once
+	window   = 28 << 20       // bytes of content that are under way at once: eight files and what belongs to them stay below 256 MiB
 	maxFile  = int64(1) << 60 // bytes of a file; sums of sizes can't overflow below it
 )
 

@@ -25,7 +25,7 @@ type keeper struct {
 	failed bool  // that one
 }
 
-// newKeeper makes a keeper that keeps every so many bytes; 0 means 16 MiB.
+// newKeeper makes a keeper that keeps every so many bytes; 0 means 14 MiB.
 func newKeeper(file blockstore.PartialFile, state keptState, every int64) *keeper {
 	kept := file.Kept().Size
 	k := &keeper{

@@ -24,7 +24,7 @@ var ErrStale = errors.New("beginning of the content is of no use")
 type Keep struct {
 	Name  string // for Resume
 	Note  []byte // for who resumes, at most 16 KiB
-	Every int64  // bytes of content that come until the next time; 0 means 16 MiB
+	Every int64  // bytes of content that come until the next time; 0 means 14 MiB
 }
 
 // keepEvery is half a window: while one half is flushed, the other comes.
