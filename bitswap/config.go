@@ -87,12 +87,11 @@ type Config struct {
 	// Datastore keeps provider records and what this node announces across
 	// restarts; nil keeps them in memory. The caller closes it after Close.
 	Datastore datastore.Batching
-	// Store is what peers are served from. It is only read.
+	// Store is what peers are served from, and sessions: without what strangers
+	// may not have. It is only read.
 	Store boxoblockstore.Blockstore
-	// Served tells whether peers may have a block of the store; nil means all. It
-	// is asked for each want and again before a block leaves, from any goroutine,
-	// so it must be quick. Who has only the blocks under a root can't tell what
-	// they are: it is enough to hold back the root.
+	// Served tells whether peers may have a block of a DAG that is being fetched,
+	// which need not be in Store; nil means all. It is asked from any goroutine.
 	Served func(ctx context.Context, c cid.Cid) bool
 	// Logger may be nil.
 	Logger *slog.Logger

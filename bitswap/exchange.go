@@ -121,7 +121,7 @@ func (e *Exchange) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	e.bitswap = boxobitswap.New(life, e.net, finder{e.lookup}, served{e.store, e.cfg.Served},
+	e.bitswap = boxobitswap.New(life, e.net, finder{e.lookup}, served{e.store},
 		boxobitswap.MaxOutstandingBytesPerPeer(maxOutstandingBytes),
 		boxobitswap.WithTargetMessageSize(targetMessageSize),
 		boxobitswap.MaxQueuedWantlistEntriesPerPeer(maxQueuedWants),

@@ -183,12 +183,12 @@ func (d *Disk) writeIndex(b *batch) error {
 // index adds the places of the blocks. In the epoch in which the index did not
 // know them it still does not.
 func (fl *flush) index(b *batch, epoch uint64) error {
-	for hash, e := range fl.blocks {
-		if fl.epoch == epoch {
-			b.set(blockKey([]byte(hash)), encodeCopies([]extent{e}))
+	for hash, p := range fl.blocks {
+		if fl.epoch == epoch && !p.private {
+			b.set(blockKey([]byte(hash)), copies{all: []extent{p.at}}.encode())
 			continue
 		}
-		if err := b.addCopy([]byte(hash), e); err != nil {
+		if err := b.addCopy([]byte(hash), p.at, p.private); err != nil {
 			return err
 		}
 	}

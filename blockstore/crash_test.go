@@ -35,6 +35,10 @@ type machine struct {
 	log   *slog.Logger
 	trace *bytes.Buffer
 
+	shown map[string]bool // multihashes of what was put for everybody, or may have been
+	offer map[string]bool // of these, what everybody will be promised at the next sync
+	open  map[string]bool // what everybody was promised for as long as it is here
+
 	blocks map[string]*promise[blocks.Block] // by multihash
 	files  map[string]*promise[testDAG]      // by root
 	alias  map[string]*promise[cid.Cid]
@@ -107,7 +111,8 @@ func newMachine(t *testing.T, seed uint64) *machine {
 	t.Helper()
 	m := &machine{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 4)), fs: crashfs.New(seed), idx: newMapIndex(seed), left: -1,
-		trace:  new(bytes.Buffer),
+		trace: new(bytes.Buffer),
+		shown: make(map[string]bool), offer: make(map[string]bool), open: make(map[string]bool),
 		blocks: make(map[string]*promise[blocks.Block]), files: make(map[string]*promise[testDAG]),
 		alias: make(map[string]*promise[cid.Cid]), pins: make(map[string]*promise[Pin]),
 	}
@@ -249,6 +254,38 @@ func (m *machine) read(ctx context.Context) {
 	}
 }
 
+// as returns the store for a write: for everybody, or not.
+func (m *machine) as(blks []blocks.Block) (s Store, all bool) {
+	if m.rng.IntN(3) == 0 {
+		return m.disk.Scope("somebody"), false
+	}
+	for _, blk := range blks {
+		m.shown[string(blk.Cid().Hash())] = true
+	}
+	return m.disk, true
+}
+
+// seen holds that strangers have what was put for everybody, and nothing else.
+// After the loss of the index they may lack it.
+func (m *machine) seen(rebuilt bool) {
+	m.t.Helper()
+	public := m.disk.Scope("")
+	clear(m.offer)
+	for key, p := range m.blocks {
+		has, err := public.Has(context.Background(), p.is.Cid())
+		switch {
+		case err != nil:
+			m.fatalf("block %s: %v", p.is, err)
+		case has && !m.shown[key]:
+			m.fatalf("block %s is LEAKED", p.is)
+		case !has && m.open[key] && p.must && !rebuilt:
+			m.fatalf("block %s was put for everybody and is HIDDEN", p.is)
+		case !has:
+			delete(m.open, key)
+		}
+	}
+}
+
 func (m *machine) block(blk blocks.Block) *promise[blocks.Block] {
 	key := string(blk.Cid().Hash())
 	if m.blocks[key] == nil {
@@ -259,9 +296,12 @@ func (m *machine) block(blk blocks.Block) *promise[blocks.Block] {
 
 // acknowledge turns what waited for a sync into promises.
 func (m *machine) acknowledge() {
-	for _, p := range m.blocks {
+	for key, p := range m.blocks {
 		if p.waits {
 			p.must, p.waits = true, false
+			if m.offer[key] {
+				m.open[key] = true
+			}
 		}
 	}
 }
@@ -271,13 +311,17 @@ func (m *machine) put(ctx context.Context) {
 	for range 1 + m.rng.IntN(5) {
 		all = append(all, looseBlock(m.rng.IntN(60)))
 	}
-	m.notef("put %v", all)
+	s, public := m.as(all)
+	m.notef("put %v, for everybody: %v", all, public)
 	for _, blk := range all {
 		m.block(blk).no = false
 	}
-	if m.expect(m.disk.PutMany(ctx, all)) {
+	if m.expect(s.PutMany(ctx, all)) {
 		for _, blk := range all {
 			m.block(blk).waits = true
+			if public {
+				m.offer[string(blk.Cid().Hash())] = true
+			}
 		}
 	}
 }
@@ -295,7 +339,8 @@ func (m *machine) commit(ctx context.Context, f testDAG) {
 	if m.rng.IntN(2) == 0 {
 		size = -1
 	}
-	w, err := m.disk.NewFile(ctx, size)
+	s, public := m.as(f.all())
+	w, err := s.NewFile(ctx, size)
 	if !m.expect(err) {
 		return
 	}
@@ -312,38 +357,42 @@ func (m *machine) commit(ctx context.Context, f testDAG) {
 		return
 	}
 	key := fmt.Sprintf("url:%d", m.rng.IntN(6))
-	m.notef("commit %s %s", f.Root, key)
+	m.notef("commit %s %s, for everybody: %v", f.Root, key, public)
 	for _, blk := range f.all() {
 		m.block(blk).no = false
 	}
 	m.file(f).no = false
 	m.attemptAlias(key, f.Root)
 	if m.expect(w.Commit(ctx, f.File, map[string][]byte{key: nil})) {
-		m.keep(f)
+		m.keep(f, public)
 		m.holdAlias(key, f.Root)
 	}
 }
 
 // keep promises a file and all its blocks.
-func (m *machine) keep(f testDAG) {
+func (m *machine) keep(f testDAG, public bool) {
 	m.file(f).must = true
 	for _, blk := range f.all() {
 		m.block(blk).must = true
+		if public {
+			m.open[string(blk.Cid().Hash())] = true
+		}
 	}
 	m.acknowledge() // whatever is committed takes along what waits
 }
 
 func (m *machine) putFile(ctx context.Context, f testDAG) {
-	m.notef("put file %s", f.Root)
+	s, public := m.as(f.all())
+	m.notef("put file %s, for everybody: %v", f.Root, public)
 	for _, blk := range f.all() {
 		m.block(blk).no = false
 	}
-	if !m.expect(m.disk.PutMany(ctx, f.all())) {
+	if !m.expect(s.PutMany(ctx, f.all())) {
 		return
 	}
 	m.file(f).no = false
-	if m.expect(m.disk.PutFile(ctx, f.File, nil)) {
-		m.keep(f)
+	if m.expect(s.PutFile(ctx, f.File, nil)) {
+		m.keep(f, public)
 	}
 }
 
@@ -417,6 +466,8 @@ func (m *machine) delete(ctx context.Context) {
 	p := m.block(looseBlock(m.rng.IntN(60)))
 	m.notef("delete %s", p.is)
 	p.must, p.waits = false, false
+	delete(m.open, string(p.is.Cid().Hash()))
+	delete(m.offer, string(p.is.Cid().Hash()))
 	if m.expect(m.disk.DeleteBlock(ctx, p.is.Cid())) {
 		p.no = true
 		m.acknowledge()
@@ -441,6 +492,8 @@ func (m *machine) collect(ctx context.Context) {
 	for key, p := range m.blocks {
 		if !live[key] {
 			p.must, p.waits = false, false
+			delete(m.open, key)
+			delete(m.offer, key)
 		}
 	}
 	for _, p := range m.files {
@@ -487,6 +540,7 @@ func (m *machine) check(rebuilt bool) {
 		}
 		p.must, p.no, p.waits = err == nil, err != nil, false
 	}
+	m.seen(rebuilt)
 	m.checkFiles(ctx)
 	m.checkLabels(ctx, rebuilt)
 }

@@ -124,7 +124,14 @@ func tryDisk(ctx context.Context, dir string, env environment, openIndex func(co
 	if d.index, err = openIndex(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.recover(ctx); err != nil {
+	err = d.recover(ctx)
+	if err == nil {
+		err = d.index.get(metaScoped(), func([]byte) error { return nil })
+		if errors.Is(err, errAbsent) {
+			err = d.markPrivates(ctx)
+		}
+	}
+	if err != nil {
 		d.segs.close()
 		if cerr := d.pack.close(); cerr != nil {
 			err = errors.Join(err, cerr)

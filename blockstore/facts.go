@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // maxMeta is the most an alias may carry besides its root, in bytes.
@@ -103,6 +104,10 @@ func (f fact) holds(d *Disk) (bool, error) {
 		}
 		return rec.size == f.file.Size && rec.sha256 == f.file.SHA256, err
 	case recordAlias:
+		if strings.HasPrefix(f.key, scopeAlias) { // what was said of it adds up
+			_, err := aliasIn(d.index, aliasKey(f.key))
+			return err == nil, ignoreAbsent(err)
+		}
 		key, value = aliasKey(f.key), aliasRecord{f.alias, f.at}.encode()
 	case recordPin:
 		key, value = pinKey(f.pin.Root, f.pin.Name), encodePin(f.pin)
@@ -117,8 +122,12 @@ func (f fact) holds(d *Disk) (bool, error) {
 		same = bytes.Equal(v, value)
 		return nil
 	})
+	return same, ignoreAbsent(err)
+}
+
+func ignoreAbsent(err error) error {
 	if errors.Is(err, errAbsent) {
-		err = nil
+		return nil
 	}
-	return same, err
+	return err
 }

@@ -42,10 +42,14 @@ func (w *fileWriter) commit(ctx context.Context, f File, aliases map[string][]by
 	if err != nil {
 		return err
 	}
-	if known, err := w.stored(f); err != nil {
+	private, err := w.d.label(f.Root, w.scope, true, facts)
+	if err != nil {
+		return err
+	}
+	if known, hidden, err := w.stored(f); err != nil {
 		return err
 	} else if known {
-		if err := w.d.putFile(ctx, f, facts); err != nil {
+		if err := w.d.putFile(ctx, f, facts, hidden...); err != nil {
 			return err
 		}
 		return w.discard(false)
@@ -54,28 +58,34 @@ func (w *fileWriter) commit(ctx context.Context, f File, aliases map[string][]by
 		return err
 	}
 	if w.f == nil && w.nodes.empty() {
-		return w.commitLeaf(ctx, f, facts)
+		return w.commitLeaf(ctx, f, facts, private)
 	}
 	return w.commitSegment(ctx, f, facts)
 }
 
-// stored tells whether the store has the file, and all that came with it.
-func (w *fileWriter) stored(f File) (bool, error) {
+// stored tells whether the store has the file, and all that came with it. Hidden
+// are those of the blocks that everybody may have from now on.
+func (w *fileWriter) stored(f File) (is bool, hidden []cid.Cid, err error) {
 	known, err := w.d.fileRecord(f.Root)
 	if errors.Is(err, errAbsent) || (err == nil && (known.size != f.Size || known.sha256 != f.SHA256)) {
-		return false, nil
+		return false, nil, nil
 	}
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	for c := range w.cids() {
-		if _, err := w.d.find(c); errors.Is(err, errAbsent) {
-			return false, nil
-		} else if err != nil {
-			return false, err
+		blk, err := w.d.copies(c)
+		if errors.Is(err, errAbsent) {
+			return false, nil, nil
+		}
+		if err != nil {
+			return false, nil, err
+		}
+		if blk.private && w.scope == "" {
+			hidden = append(hidden, c)
 		}
 	}
-	return true, nil
+	return true, hidden, nil
 }
 
 // cids yields the blocks that came, but for those that are in their CIDs.
@@ -117,18 +127,20 @@ func (w *fileWriter) holdsRoot(root cid.Cid) error {
 }
 
 // commitLeaf puts a file of one leaf, or of none, into the pack.
-func (w *fileWriter) commitLeaf(ctx context.Context, f File, aliases map[string]Alias) error {
+func (w *fileWriter) commitLeaf(ctx context.Context, f File, aliases map[string]Alias, private bool) error {
 	if l := w.first; l != nil && !isIdentity(l.cid) {
 		blk, err := blocks.NewBlockWithCid(l.data, l.cid)
 		if err != nil {
 			return err
 		}
-		if _, err := w.d.find(l.cid); errors.Is(err, errAbsent) {
-			if _, err := w.d.append(0, blk); err != nil {
+		known, err := w.d.copies(l.cid)
+		if err != nil && !errors.Is(err, errAbsent) {
+			return err
+		}
+		if err != nil || known.private && w.scope == "" {
+			if _, err := w.d.append(0, private, blk); err != nil {
 				return err
 			}
-		} else if err != nil {
-			return err
 		}
 	}
 	if err := w.d.putFile(ctx, f, aliases); err != nil {
@@ -247,8 +259,9 @@ func (d *Disk) recordSegment(b *batch, foot *footer, id uint64, size int64) erro
 func (f *footer) index(b *batch, id uint64, size int64) error {
 	rec := segmentRecord{kind: fileSegment, state: segmentOpen, size: size, file: fileKey(f.file.Root)}
 	b.set(segmentKey(id), rec.encode())
+	private := f.isPrivate()
 	for _, blk := range f.blocks {
-		if err := b.addCopy(blk.cid.Hash(), extent{id, blk.off, blk.length}); err != nil {
+		if err := b.addCopy(blk.cid.Hash(), extent{id, blk.off, blk.length}, private); err != nil {
 			return err
 		}
 	}

@@ -108,18 +108,27 @@ func namedBy(f File, aliases map[string][]byte) (map[string]Alias, error) {
 
 // PutFile records a file whose blocks are all stored.
 func (d *Disk) PutFile(ctx context.Context, f File, aliases map[string][]byte) error {
+	return d.putFileFor(ctx, "", f, aliases)
+}
+
+func (d *Disk) putFileFor(ctx context.Context, scope string, f File, aliases map[string][]byte) error {
 	if err := d.enter(ctx); err != nil {
 		return err
 	}
 	defer d.gate.leave()
 	all, err := namedBy(f, aliases)
+	if err == nil {
+		_, err = d.label(f.Root, scope, false, all)
+	}
 	if err != nil {
 		return err
 	}
 	return d.putFile(ctx, f, all)
 }
 
-func (d *Disk) putFile(ctx context.Context, f File, aliases map[string]Alias) error {
+// putFile records a file whose blocks are all stored, and that everybody may have
+// the hidden ones.
+func (d *Disk) putFile(ctx context.Context, f File, aliases map[string]Alias, hidden ...cid.Cid) error {
 	var facts [][]byte
 	at := d.now()
 	_, selfEvident := rawDigest(f.Root) // the block alone says it
@@ -135,6 +144,9 @@ func (d *Disk) putFile(ctx context.Context, f File, aliases map[string]Alias) er
 	return d.commit(ctx, &change{flushed: true, build: func(b *batch) error {
 		d.touched.root(f.Root)
 		if err := b.recordFile(f); err != nil {
+			return err
+		}
+		if err := b.unhide(hidden); err != nil {
 			return err
 		}
 		for key, a := range aliases {
@@ -155,7 +167,7 @@ func (b *batch) recordFile(f File) error {
 		}
 		return nil
 	}
-	all, err := copiesOf(b, f.Root.Hash())
+	known, err := copiesOf(b, f.Root.Hash())
 	if errors.Is(err, errAbsent) {
 		return fmt.Errorf("file without its root: %w", ipld.ErrNotFound{Cid: f.Root})
 	}
@@ -163,7 +175,7 @@ func (b *batch) recordFile(f File) error {
 		return err
 	}
 	if sum, ok := rawDigest(f.Root); ok {
-		if n := all[0].length; sum != f.SHA256 || n != f.Size {
+		if n := known.all[0].length; sum != f.SHA256 || n != f.Size {
 			return fmt.Errorf("file %s is one leaf of %d bytes, not what is declared", f.Root, n)
 		}
 		return nil

@@ -23,6 +23,9 @@ const flushEvery = 16 << 20
 type fileWriter struct {
 	d    *Disk
 	size int64 // bytes of content, < 0: unknown
+	// scope is whom the file is for, "" for everybody; it does not change once
+	// somebody has the writer.
+	scope string
 
 	mu     sync.Mutex
 	writes sync.WaitGroup // writes to f that run
@@ -48,6 +51,10 @@ type pendingLeaf struct {
 // NewFile begins a file of size bytes, or of unknown size when size < 0. Room
 // for all of it is set aside where the file system can: ErrNoSpace.
 func (d *Disk) NewFile(ctx context.Context, size int64) (FileWriter, error) {
+	return d.newFileFor(ctx, "", size)
+}
+
+func (d *Disk) newFileFor(ctx context.Context, scope string, size int64) (FileWriter, error) {
 	if err := d.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -56,6 +63,7 @@ func (d *Disk) NewFile(ctx context.Context, size int64) (FileWriter, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.scope = scope
 	return w, nil
 }
 

@@ -54,7 +54,7 @@ func FuzzFooter(f *testing.F) {
 
 func FuzzPackRecord(f *testing.F) {
 	blk := looseBlock(3)
-	rec := append(appendBlockHead(nil, blk.Cid(), len(blk.RawData())), blk.RawData()...)
+	rec := append(appendBlockHead(nil, blk.Cid(), len(blk.RawData()), false), blk.RawData()...)
 	all := bytes.Clone(rec)
 	for _, ft := range []fact{
 		{typ: recordFile, at: 1, file: dagOf(1).File},
@@ -85,11 +85,11 @@ func FuzzPackRecord(f *testing.F) {
 			}
 			end = e.off + e.size
 			switch e.typ {
-			case recordBlock:
+			case recordBlock, recordPrivate:
 				if e.at.off < e.off || e.at.end() != end || e.at.length > maxBlock || !e.cid.Defined() {
 					t.Fatalf("block %s at %+v of a record at %d", e.cid, e.at, e.off)
 				}
-				head := appendBlockHead(nil, e.cid, int(e.at.length))
+				head := appendBlockHead(nil, e.cid, int(e.at.length), e.typ == recordPrivate)
 				if !bytes.Equal(head, b[e.off:e.at.off]) {
 					t.Fatalf("head %x comes back as %x", b[e.off:e.at.off], head)
 				}
@@ -120,7 +120,8 @@ func fuzzFact(t *testing.T, e packEntry) {
 
 func FuzzIndexValue(f *testing.F) {
 	root := dagOf(1).Root
-	f.Add([]byte{keyBlock}, encodeCopies([]extent{{2, 3, 4}, {5, 6, 4}}))
+	f.Add([]byte{keyBlock}, copies{all: []extent{{2, 3, 4}, {5, 6, 4}}}.encode())
+	f.Add([]byte{keyBlock}, copies{[]extent{{2, 0, 4}}, true}.encode())
 	f.Add(fileKey(root), fileRecord{size: 1, seg: 3, off: 9}.encode())
 	f.Add([]byte("f\xef\x00\x30\x00"), []byte{})
 	f.Add(aliasKey("url:x"), aliasRecord{Alias{Root: root, Meta: []byte("m")}, 5}.encode())
@@ -131,12 +132,12 @@ func FuzzIndexValue(f *testing.F) {
 	f.Add(keptKey(5, 9), encodeLeaves([]placedBlock{{root, 9, 3}, {looseBlock(1).Cid(), 12, 4}}))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		fuzzPartial(t, key, value)
-		if all, err := decodeCopies(value); err == nil {
-			again, err := decodeCopies(encodeCopies(all))
-			if err != nil || len(again) != len(all) || again[0] != all[0] || len(all) > maxCopies {
-				t.Fatalf("%+v comes back as %+v, %v", all, again, err)
+		if known, err := decodeCopies(value); err == nil {
+			again, err := decodeCopies(known.encode())
+			if err != nil || !slices.Equal(again.all, known.all) || again.private != known.private || len(known.all) > maxCopies {
+				t.Fatalf("%+v comes back as %+v, %v", known, again, err)
 			}
-			for _, e := range all {
+			for _, e := range known.all {
 				if e.off < 0 || e.length < 0 || e.end() < 0 || e.length > maxBlock {
 					t.Fatalf("impossible place %+v", e)
 				}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -15,7 +16,7 @@ import (
 
 // Keys of the index begin with one of these bytes.
 const (
-	keyBlock     = 'b' // multihash                => its places (encodeCopies)
+	keyBlock     = 'b' // multihash                => its places (copies.encode)
 	keyFile      = 'f' // codec ‖ multihash        => fileRecord
 	keyAlias     = 'a' // alias                    => aliasRecord
 	keyDigest    = 'h' // digest of a sha256 alias => the same; empty: the raw block with that digest
@@ -82,7 +83,12 @@ func digestAlias(c cid.Cid) string { return sha256Alias + hex.EncodeToString(c.H
 func (b *batch) setAlias(key string, a Alias, at int64) error {
 	k := aliasKey(key)
 	known, err := aliasIn(b, k)
-	if err == nil && known.at > at {
+	if err == nil && strings.HasPrefix(key, scopeAlias) {
+		if a, err = mergeScopes(key, known.Alias, a); err != nil {
+			return err
+		}
+		at = max(at, known.at)
+	} else if err == nil && known.at > at {
 		return nil
 	}
 	if err != nil && !errors.Is(err, errAbsent) && !errors.Is(err, errValue) {
@@ -170,34 +176,50 @@ func (e extent) end() int64 { return e.off + e.length }
 // its footer.
 const maxCopies = 16
 
-// encodeCopies encodes the places of one block, the one to read first in front.
-func encodeCopies(all []extent) []byte {
-	b := make([]byte, 0, 4+8*len(all))
-	if len(all) > 0 {
-		b = binary.AppendUvarint(b, uint64(all[0].length))
+// copies is what the index knows of a block.
+type copies struct {
+	all     []extent // its places, the one to read first in front
+	private bool     // it was never put for everybody: see scope.go
+}
+
+// markPrivate ends the places of a private block: no segment has that number.
+const markPrivate = 0
+
+// encode encodes the places, and one byte more if the block is private.
+func (c copies) encode() []byte {
+	b := make([]byte, 0, 5+8*len(c.all))
+	if len(c.all) > 0 {
+		b = binary.AppendUvarint(b, uint64(c.all[0].length))
 	}
-	for _, e := range all {
+	for _, e := range c.all {
 		b = binary.AppendUvarint(b, e.seg)
 		b = binary.AppendUvarint(b, uint64(e.off))
+	}
+	if c.private {
+		b = append(b, markPrivate)
 	}
 	return b
 }
 
-func decodeCopies(b []byte) ([]extent, error) {
+func decodeCopies(b []byte) (copies, error) {
 	d := decoder{b: b}
 	length := d.size()
-	all := make([]extent, 0, 1)
-	for d.err == nil && (len(all) == 0 || len(d.b) > 0) {
+	c := copies{all: make([]extent, 0, 1)}
+	for d.err == nil && (len(c.all) == 0 || len(d.b) > 0) {
+		if len(c.all) > 0 && len(d.b) == 1 && d.b[0] == markPrivate {
+			c.private = true
+			break
+		}
 		e := extent{seg: d.uvarint(), off: d.size(), length: length}
-		if e.seg <= 1 || length > maxBlock || len(all) == maxCopies {
+		if e.seg <= 1 || length > maxBlock || len(c.all) == maxCopies {
 			d.fail()
 		}
-		all = append(all, e)
+		c.all = append(c.all, e)
 	}
 	if d.err != nil {
-		return nil, fmt.Errorf("places of a block: %w", errValue)
+		return copies{}, fmt.Errorf("places of a block: %w", errValue)
 	}
-	return all, nil
+	return c, nil
 }
 
 // withCopy returns the places of a block with one more in front; of places in

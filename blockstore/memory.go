@@ -40,7 +40,10 @@ type Memory struct {
 
 // memoryBlock is one stored block; its identity tells a dropped block from the
 // same block that was put again meanwhile.
-type memoryBlock struct{ data []byte }
+type memoryBlock struct {
+	data    []byte
+	private bool
+}
 
 // memoryFile is a file and the multihashes of the blocks that came with it, so
 // that the record goes when one of them does.
@@ -205,18 +208,22 @@ func (m *Memory) read(ctx context.Context, c cid.Cid) ([]byte, error) {
 
 // Put stores a block whose bytes hash to its CID.
 func (m *Memory) Put(ctx context.Context, blk blocks.Block) error {
-	return m.PutMany(ctx, []blocks.Block{blk})
+	return m.putMany(ctx, []blocks.Block{blk}, false)
 }
 
 // PutMany stores all of the blocks, or none when one of them is refused.
 func (m *Memory) PutMany(ctx context.Context, blks []blocks.Block) error {
+	return m.putMany(ctx, blks, false)
+}
+
+func (m *Memory) putMany(ctx context.Context, blks []blocks.Block, private bool) error {
 	fresh := make(map[string]*memoryBlock, len(blks))
 	for _, blk := range blks {
 		if err := checkBlock(blk); err != nil {
 			return err
 		}
 		if _, ok := identityData(blk.Cid()); !ok {
-			fresh[string(blk.Cid().Hash())] = &memoryBlock{bytes.Clone(blk.RawData())}
+			fresh[string(blk.Cid().Hash())] = &memoryBlock{bytes.Clone(blk.RawData()), private}
 		}
 	}
 	if err := m.lock(ctx); err != nil {
@@ -263,6 +270,10 @@ func (m *Memory) Keys(ctx context.Context) iter.Seq2[cid.Cid, error] {
 // AllKeysChan is Keys as boxo's libraries want it: a listing that is cut looks
 // like one that ended.
 func (m *Memory) AllKeysChan(ctx context.Context) (<-chan cid.Cid, error) {
+	return m.listKeys(ctx, m.Keys(ctx))
+}
+
+func (m *Memory) listKeys(ctx context.Context, keys iter.Seq2[cid.Cid, error]) (<-chan cid.Cid, error) {
 	if err := m.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -270,7 +281,7 @@ func (m *Memory) AllKeysChan(ctx context.Context) (<-chan cid.Cid, error) {
 	out := make(chan cid.Cid)
 	m.listing.Go(func() {
 		defer close(out)
-		for c, err := range m.Keys(ctx) {
+		for c, err := range keys {
 			if err != nil {
 				return
 			}
@@ -316,8 +327,10 @@ func (m *Memory) insert(fresh map[string]*memoryBlock) error {
 		return fmt.Errorf("memory: %d of %d bytes held, %d wanted: %w", m.held, m.limit, more, ErrNoSpace)
 	}
 	for key, b := range fresh {
-		if m.blocks[key] == nil {
+		if old := m.blocks[key]; old == nil {
 			m.blocks[key] = b
+		} else if old.private && !b.private {
+			old.private = false
 		}
 	}
 	m.held += more

@@ -25,6 +25,10 @@ var errSpent = errors.New("file writer is spent")
 
 // NewFile begins a file; nothing of it is visible before Commit.
 func (m *Memory) NewFile(ctx context.Context, size int64) (FileWriter, error) {
+	return m.newFileFor(ctx, "", size)
+}
+
+func (m *Memory) newFileFor(ctx context.Context, scope string, size int64) (FileWriter, error) {
 	if err := m.rlock(ctx); err != nil {
 		return nil, err
 	}
@@ -32,7 +36,7 @@ func (m *Memory) NewFile(ctx context.Context, size int64) (FileWriter, error) {
 	if m.limit > 0 && m.held+max(size, 0) > m.limit {
 		return nil, fmt.Errorf("memory: %d of %d bytes held, %d wanted: %w", m.held, m.limit, size, ErrNoSpace)
 	}
-	return &memoryWriter{m: m, blocks: make(map[string]*memoryBlock)}, nil
+	return &memoryWriter{m: m, scope: scope, blocks: make(map[string]*memoryBlock)}, nil
 }
 
 // File returns the record of a file, or makes one up for a stored raw sha2-256 block.
@@ -54,11 +58,15 @@ func (m *Memory) File(ctx context.Context, root cid.Cid) (File, error) {
 
 // PutFile records a file whose root is stored.
 func (m *Memory) PutFile(ctx context.Context, f File, aliases map[string][]byte) error {
+	return m.putFileFor(ctx, "", f, aliases)
+}
+
+func (m *Memory) putFileFor(ctx context.Context, scope string, f File, aliases map[string][]byte) error {
 	if err := m.lock(ctx); err != nil {
 		return err
 	}
 	defer m.mu.Unlock()
-	return m.enter(f, nil, aliases)
+	return m.enter(scope, f, nil, aliases)
 }
 
 // OpenFile always answers ErrScattered for a file that is stored.
@@ -71,13 +79,23 @@ func (m *Memory) OpenFile(ctx context.Context, root cid.Cid) (*Content, error) {
 
 // enter stores the blocks of a file, its record and its aliases, or nothing;
 // the caller holds the lock.
-func (m *Memory) enter(f File, fresh map[string]*memoryBlock, aliases map[string][]byte) error {
+func (m *Memory) enter(scope string, f File, fresh map[string]*memoryBlock, aliases map[string][]byte) error {
 	_, inline := identityData(f.Root)
 	if !inline && m.find(f.Root) == nil && fresh[string(f.Root.Hash())] == nil {
 		return fmt.Errorf("file without its root: %w", ipld.ErrNotFound{Cid: f.Root})
 	}
+	root := m.find(f.Root)
+	private := scope != "" && (root == nil || !m.audience(f.Root).Public)
+	for _, b := range fresh {
+		b.private = private
+	}
 	if err := m.insert(fresh); err != nil {
 		return err
+	}
+	if private && !inline {
+		if err := m.addAudience(f.Root, Audience{Scopes: []string{scope}}); err != nil {
+			return err
+		}
 	}
 	needs := m.files[asV1(f.Root)].blocks
 	if needs == nil {
@@ -102,6 +120,7 @@ type memoryWriter struct {
 	m      *Memory
 	mu     sync.Mutex
 	blocks map[string]*memoryBlock // nil when spent
+	scope  string                  // whom the file is for; "": everybody
 }
 
 func (w *memoryWriter) WriteLeaf(off int64, c cid.Cid, data []byte) error {
@@ -134,7 +153,7 @@ func (w *memoryWriter) put(c cid.Cid, data []byte) error {
 		return errSpent
 	}
 	if _, ok := identityData(c); !ok {
-		w.blocks[string(c.Hash())] = &memoryBlock{bytes.Clone(data)}
+		w.blocks[string(c.Hash())] = &memoryBlock{data: bytes.Clone(data)}
 	}
 	return nil
 }
@@ -149,7 +168,7 @@ func (w *memoryWriter) Commit(ctx context.Context, f File, aliases map[string][]
 	if w.blocks == nil {
 		return errSpent
 	}
-	if err := w.m.enter(f, w.blocks, aliases); err != nil {
+	if err := w.m.enter(w.scope, f, w.blocks, aliases); err != nil {
 		return err
 	}
 	w.blocks = nil

@@ -175,7 +175,7 @@ func TestLeftovers(t *testing.T) {
 	}
 	f, err := os.OpenFile(pack, os.O_WRONLY|os.O_APPEND, 0)
 	check(t, err)
-	rec := append(appendBlockHead(nil, extra.Cid(), len(extra.RawData())), extra.RawData()...)
+	rec := append(appendBlockHead(nil, extra.Cid(), len(extra.RawData()), false), extra.RawData()...)
 	_, err = f.Write(append(rec, rec[:len(rec)/2]...))
 	check(t, errors.Join(err, f.Close()))
 

@@ -32,12 +32,12 @@ type pack struct {
 	size     int64    // bytes of the newest pack, with buf
 	buf      []byte   // end of the newest pack that is not written yet
 	bytes    int64    // of blocks in fresh
-	fresh    map[string]extent
-	epoch    uint64            // the oldest in which the index did not know a fresh block
-	flushing map[string]extent // being committed
-	unsynced []*packFile       // written to since the last commit
-	created  bool              // the directory has an entry that is not durable
-	failed   error             // nothing more can be made durable
+	fresh    map[string]pending
+	epoch    uint64             // the oldest in which the index did not know a fresh block
+	flushing map[string]pending // being committed
+	unsynced []*packFile        // written to since the last commit
+	created  bool               // the directory has an entry that is not durable
+	failed   error              // nothing more can be made durable
 }
 
 // packFile is a pack that has to be synced, with what the index will be told.
@@ -48,17 +48,23 @@ type packFile struct {
 }
 
 func newPack(segs *segments, space *space) *pack {
-	return &pack{segs: segs, space: space, limit: packLimit, fresh: make(map[string]extent)}
+	return &pack{segs: segs, space: space, limit: packLimit, fresh: make(map[string]pending)}
 }
 
-// find returns the extent of a block that waits to be committed.
-func (p *pack) find(hash string) (extent, bool) {
+// pending is a block that waits to be committed.
+type pending struct {
+	at      extent
+	private bool
+}
+
+// find returns a block that waits to be committed.
+func (p *pack) find(hash string) (pending, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.findLocked(hash)
 }
 
-func (p *pack) findLocked(hash string) (extent, bool) {
+func (p *pack) findLocked(hash string) (pending, bool) {
 	if e, ok := p.fresh[hash]; ok {
 		return e, true
 	}
@@ -81,18 +87,18 @@ func (p *pack) newest() uint64 {
 }
 
 // waiting returns the blocks that wait to be committed.
-func (p *pack) waiting() map[string]extent {
+func (p *pack) waiting() map[string]pending {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make(map[string]extent, len(p.fresh)+len(p.flushing))
+	all := make(map[string]pending, len(p.fresh)+len(p.flushing))
 	maps.Copy(all, p.flushing)
 	maps.Copy(all, p.fresh)
 	return all
 }
 
-// put appends verified blocks that are not waiting already, and tells whether
-// so many wait now that they should be committed.
-func (p *pack) put(epoch uint64, blks ...blocks.Block) (full bool, err error) {
+// put appends verified blocks that are not waiting already, for everybody or not,
+// and tells whether so many wait now that they should be committed.
+func (p *pack) put(epoch uint64, private bool, blks ...blocks.Block) (full bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failed != nil {
@@ -100,19 +106,22 @@ func (p *pack) put(epoch uint64, blks ...blocks.Block) (full bool, err error) {
 	}
 	for _, blk := range blks {
 		hash := string(blk.Cid().Hash())
-		if _, ok := p.findLocked(hash); ok {
-			continue
+		if e, ok := p.findLocked(hash); ok {
+			if private || !e.private {
+				continue
+			}
+			epoch = 0 // the index is told, or will have been
 		}
 		data := blk.RawData()
 		var head [maxRecordHead]byte
-		off, err := p.append(appendBlockHead(head[:0], blk.Cid(), len(data)), data)
+		off, err := p.append(appendBlockHead(head[:0], blk.Cid(), len(data), private), data)
 		if err != nil {
 			return false, fmt.Errorf("block %s: %w", blk.Cid(), err)
 		}
 		if len(p.fresh) == 0 || epoch < p.epoch {
 			p.epoch = epoch
 		}
-		p.fresh[hash] = extent{seg: p.id, off: off, length: int64(len(data))}
+		p.fresh[hash] = pending{extent{seg: p.id, off: off, length: int64(len(data))}, private}
 		p.bytes += int64(len(data))
 	}
 	return p.bytes >= pendingMost || len(p.fresh) >= pendingKeys, nil
@@ -248,7 +257,7 @@ func (p *pack) read(dst []byte, e extent) bool {
 // flush is what one commit takes on: blocks whose extents go to the index once
 // the packs are synced.
 type flush struct {
-	blocks  map[string]extent
+	blocks  map[string]pending
 	epoch   uint64
 	packs   []*packFile
 	syncDir bool
@@ -265,7 +274,7 @@ func (p *pack) begin() (*flush, error) {
 		return nil, err
 	}
 	fl := &flush{blocks: p.fresh, epoch: p.epoch, packs: p.unsynced, syncDir: p.created}
-	p.flushing, p.fresh, p.bytes = p.fresh, make(map[string]extent), 0
+	p.flushing, p.fresh, p.bytes = p.fresh, make(map[string]pending), 0
 	p.unsynced, p.created = nil, false
 	return fl, nil
 }

@@ -32,20 +32,27 @@ const (
 type recordType byte
 
 const (
-	recordBlock recordType = 'b' // key CID, payload bytes
-	recordFile  recordType = 'f' // fact: File without its place
-	recordAlias recordType = 'a' // fact: key and Alias
-	recordPin   recordType = 'p' // fact: Pin
-	recordUnpin recordType = 'u' // fact: Pin that ended
-	recordGone  recordType = 'g' // fact: number of a segment that was collected
-	recordDead  recordType = 'x' // no key; payload: what is left of collected records
+	recordBlock   recordType = 'b' // key CID, payload bytes
+	recordPrivate recordType = 'B' // the same, of a block that was not put for everybody
+	recordFile    recordType = 'f' // fact: File without its place
+	recordAlias   recordType = 'a' // fact: key and Alias
+	recordPin     recordType = 'p' // fact: Pin
+	recordUnpin   recordType = 'u' // fact: Pin that ended
+	recordGone    recordType = 'g' // fact: number of a segment that was collected
+	recordDead    recordType = 'x' // no key; payload: what is left of collected records
 )
+
+func (t recordType) isBlock() bool { return t == recordBlock || t == recordPrivate }
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // appendBlockHead appends the head of a block's record: everything but the payload.
-func appendBlockHead(b []byte, c cid.Cid, n int) []byte {
-	return appendHead(b, recordBlock, c.Bytes(), n, nil)
+func appendBlockHead(b []byte, c cid.Cid, n int, private bool) []byte {
+	t := recordBlock
+	if private {
+		t = recordPrivate
+	}
+	return appendHead(b, t, c.Bytes(), n, nil)
 }
 
 // appendFact appends a whole record.
@@ -94,7 +101,7 @@ func parseHead(b []byte) (recordHead, bool) {
 	}
 	h.before = crc32.Update(crc32.Update(0, castagnoli(), b[:12]), castagnoli(), h.key)
 	switch h.typ {
-	case recordBlock:
+	case recordBlock, recordPrivate:
 		return h, h.length <= maxBlock && n > 0 && h.before == h.sum
 	case recordDead:
 		return h, n == 0 && h.before == h.sum

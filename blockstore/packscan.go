@@ -93,7 +93,7 @@ func (s *packScanner) record() (packEntry, bool, error) {
 	}
 	e := packEntry{typ: h.typ, off: s.at, size: h.size()}
 	switch h.typ {
-	case recordBlock:
+	case recordBlock, recordPrivate:
 		n, c, err := cid.CidFromBytes(h.key)
 		if err != nil || n != len(h.key) {
 			return packEntry{}, false, nil //nolint:nilerr // it is no record

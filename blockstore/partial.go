@@ -64,13 +64,17 @@ type Kept struct {
 // a name. What was kept under that name before is dropped. While somebody else
 // writes a file of that name, and where there is only one leaf, Keep does nothing.
 func (d *Disk) KeepFile(ctx context.Context, name string, size int64) (PartialFile, error) {
+	return d.keepFileFor(ctx, "", name, size)
+}
+
+func (d *Disk) keepFileFor(ctx context.Context, scope, name string, size int64) (PartialFile, error) {
 	if err := d.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer d.gate.leave()
-	key := partialKey(name)
+	key := partialKey(inScope(scope, name))
 	if size <= maxBlock || !d.claims.take(key) {
-		return d.newPartial(ctx, size, nil)
+		return d.newPartial(ctx, scope, size, nil)
 	}
 	k := &keeping{key: key, rec: partialRecord{size: size}}
 	rec, err := getPartial(d.index, key)
@@ -81,14 +85,23 @@ func (d *Disk) KeepFile(ctx context.Context, name string, size int64) (PartialFi
 		d.claims.giveBack(key)
 		return nil, err
 	}
-	return d.newPartial(ctx, size, k)
+	return d.newPartial(ctx, scope, size, k)
 }
 
-func (d *Disk) newPartial(ctx context.Context, size int64, k *keeping) (PartialFile, error) {
+// inScope keeps the beginnings of one scope from the others.
+func inScope(scope, name string) string {
+	if scope == "" {
+		return name
+	}
+	return name + "\x00" + scope
+}
+
+func (d *Disk) newPartial(ctx context.Context, scope string, size int64, k *keeping) (PartialFile, error) {
 	w, err := d.newFile(ctx, size, k)
 	if err != nil {
 		return nil, err
 	}
+	w.scope = scope
 	return partialFile{w}, nil
 }
 
@@ -96,17 +109,22 @@ func (d *Disk) newPartial(ctx context.Context, size int64, k *keeping) (PartialF
 // at byte Kept().Size, and its inner nodes are put again. ipld.ErrNotFound when
 // there is none, and while somebody else writes it.
 func (d *Disk) ResumeFile(ctx context.Context, name string) (PartialFile, error) {
+	return d.resumeFileFor(ctx, "", name)
+}
+
+func (d *Disk) resumeFileFor(ctx context.Context, scope, name string) (PartialFile, error) {
 	if err := d.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer d.gate.leave()
 	missing := fmt.Errorf("partial file: %w", ipld.ErrNotFound{})
-	key := partialKey(name)
+	key := partialKey(inScope(scope, name))
 	if !d.claims.take(key) {
 		return nil, missing
 	}
 	w, err := d.resume(ctx, key)
 	if err == nil {
+		w.scope = scope
 		return partialFile{w}, nil
 	}
 	defer d.claims.giveBack(key)

@@ -82,7 +82,7 @@ func (d *Disk) isWhole(ctx context.Context, g getter, root cid.Cid, deep bool) (
 			continue
 		}
 		seen.add(c.Hash())
-		all, err := copiesOf(g, c.Hash())
+		known, err := copiesOf(g, c.Hash())
 		if errors.Is(err, errAbsent) {
 			return false, nil
 		}
@@ -92,8 +92,8 @@ func (d *Disk) isWhole(ctx context.Context, g getter, root cid.Cid, deep bool) (
 		if !deep || c.Type() != cid.DagProtobuf {
 			continue
 		}
-		data := make([]byte, all[0].length)
-		bad, err := d.readExtent(c.Hash(), all[0], data)
+		data := make([]byte, known.all[0].length)
+		bad, err := d.readExtent(c.Hash(), known.all[0], data)
 		if err != nil || bad != "" {
 			return false, err
 		}

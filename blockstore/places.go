@@ -30,12 +30,12 @@ func (d *Disk) eachPlace(ctx context.Context, fn func(hash mh.Multihash, all []e
 			bad = context.Cause(ctx)
 			return false
 		}
-		all, err := decodeCopies(v)
+		known, err := decodeCopies(v)
 		if err != nil {
 			bad = err
 			return false
 		}
-		fn(k[1:], all)
+		fn(k[1:], known.all)
 		return true
 	})
 	if bad != nil {

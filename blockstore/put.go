@@ -13,12 +13,18 @@ import (
 // Put stores a block whose bytes hash to its CID. It is readable at once and
 // durable after Sync.
 func (d *Disk) Put(ctx context.Context, blk blocks.Block) error {
-	return d.PutMany(ctx, []blocks.Block{blk})
+	return d.putMany(ctx, []blocks.Block{blk}, false)
 }
 
 // PutMany stores blocks in order; none of them if one does not hash to its CID.
 // When the disk fills up, those before are stored.
 func (d *Disk) PutMany(ctx context.Context, blks []blocks.Block) error {
+	return d.putMany(ctx, blks, false)
+}
+
+// putMany is PutMany for everybody, or not. What is here, but not for everybody,
+// is put for everybody once more: a rebuild has to find it so.
+func (d *Disk) putMany(ctx context.Context, blks []blocks.Block, private bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -27,13 +33,16 @@ func (d *Disk) PutMany(ctx context.Context, blks []blocks.Block) error {
 	}
 	defer d.gate.leave()
 	epoch := d.epoch.Load()
-	fresh, err := d.fresh(blks)
+	fresh, again, err := d.fresh(blks, private)
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
+	if len(again) > 0 {
+		epoch = 0
+	}
 	// In slices, so that what waits stays within its bound.
 	for part := range slices.Chunk(fresh, pendingKeys/4) {
-		full, err := d.append(epoch, part...)
+		full, err := d.append(epoch, private, part...)
 		if err == nil && full {
 			err = d.sync(ctx)
 		}
@@ -41,61 +50,73 @@ func (d *Disk) PutMany(ctx context.Context, blks []blocks.Block) error {
 			return err
 		}
 	}
+	if len(again) > 0 {
+		return d.publish(ctx, again)
+	}
 	return nil
 }
 
 // append adds verified blocks to the pack and tells whether it is time to sync.
 // The index did not know them in the given epoch; 0 if it may have.
-func (d *Disk) append(epoch uint64, blks ...blocks.Block) (full bool, err error) {
+func (d *Disk) append(epoch uint64, private bool, blks ...blocks.Block) (full bool, err error) {
 	d.touched.step.RLock()
 	defer d.touched.step.RUnlock()
 	for _, blk := range blks {
 		d.touched.block(blk.Cid().Hash())
 	}
-	return d.pack.put(epoch, blks...)
+	return d.pack.put(epoch, private, blks...)
 }
 
-// fresh verifies blocks and returns those that are not stored.
-func (d *Disk) fresh(blks []blocks.Block) ([]blocks.Block, error) {
-	fresh := make([]blocks.Block, 0, len(blks))
+// fresh verifies blocks and returns those that are not stored, or not for
+// everybody although they are to be; again are the latter.
+func (d *Disk) fresh(blks []blocks.Block, private bool) (fresh []blocks.Block, again []cid.Cid, err error) {
+	fresh = make([]blocks.Block, 0, len(blks))
 	for _, blk := range blks {
 		c, data := blk.Cid(), blk.RawData()
 		if err := admit(c, len(data)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := verify(c, data); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if isIdentity(c) {
 			continue
 		}
-		switch _, err := d.find(c); {
+		switch known, err := d.copies(c); {
 		case errors.Is(err, errAbsent):
 			fresh = append(fresh, blk)
 		case err != nil:
-			return nil, err
+			return nil, nil, err
+		case known.private && !private:
+			fresh, again = append(fresh, blk), append(again, c)
 		}
 	}
-	return fresh, nil
+	return fresh, again, nil
 }
 
 // find returns where a block lies, the place to read first in front, or errAbsent.
 func (d *Disk) find(c cid.Cid) ([]extent, error) {
+	known, err := d.copies(c)
+	return known.all, err
+}
+
+// copies returns what is known of a block, or errAbsent.
+func (d *Disk) copies(c cid.Cid) (copies, error) {
 	hash := c.Hash()
 	d.touched.step.RLock()
 	defer d.touched.step.RUnlock()
-	if e, ok := d.pack.find(string(hash)); ok {
+	if p, ok := d.pack.find(string(hash)); ok {
 		d.touched.block(hash)
-		return []extent{e}, nil
+		return copies{[]extent{p.at}, p.private}, nil
 	}
 	if d.touched.isCondemned(blockKey(hash)) {
-		return nil, errAbsent
+		return copies{}, errAbsent
 	}
-	all, err := copiesOf(d.index, hash)
+	known, err := copiesOf(d.index, hash)
 	if err == nil {
 		d.touched.block(hash)
 	}
-	return all, err
+	return known, err
 }
 
 // getter is an index or a batch.
@@ -103,21 +124,40 @@ type getter interface {
 	get(key []byte, fn func(value []byte) error) error
 }
 
-func copiesOf(g getter, hash mh.Multihash) (all []extent, err error) {
+func copiesOf(g getter, hash mh.Multihash) (c copies, err error) {
 	err = g.get(blockKey(hash), func(v []byte) (err error) {
-		all, err = decodeCopies(v)
+		c, err = decodeCopies(v)
 		return err
 	})
-	return all, err
+	return c, err
 }
 
-// addCopy adds a place of a block to those that are known.
-func (b *batch) addCopy(hash mh.Multihash, e extent) error {
-	all, err := copiesOf(b, hash)
+// addCopy adds a place of a block to those that are known. A block that was put
+// for everybody once stays so; a place is private if it was not put for everybody,
+// or says nothing of that.
+func (b *batch) addCopy(hash mh.Multihash, e extent, private bool) error {
+	known, err := copiesOf(b, hash)
 	if err != nil && !errors.Is(err, errAbsent) && !errors.Is(err, errValue) {
 		return err
 	}
-	b.set(blockKey(hash), encodeCopies(withCopy(all, e)))
+	private = private && (known.private || errors.Is(err, errAbsent))
+	b.set(blockKey(hash), copies{withCopy(known.all, e), private}.encode())
+	return nil
+}
+
+// unhide takes the mark from private blocks.
+func (b *batch) unhide(hidden []cid.Cid) error {
+	for _, c := range hidden {
+		known, err := copiesOf(b, c.Hash())
+		if errors.Is(err, errAbsent) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		known.private = false
+		b.set(blockKey(c.Hash()), known.encode())
+	}
 	return nil
 }
 
@@ -140,20 +180,21 @@ func (d *Disk) DeleteBlock(ctx context.Context, c cid.Cid) error {
 // dropBlock removes places of a block. A file that has its block in such a place
 // is not in one piece any more, and not whole if no other place is left.
 func (b *batch) dropBlock(hash mh.Multihash, bad func(extent) bool) error {
-	all, err := copiesOf(b, hash)
+	known, err := copiesOf(b, hash)
 	if errors.Is(err, errAbsent) {
 		return nil
 	}
 	if err != nil && !errors.Is(err, errValue) {
 		return err
 	}
+	all := known.all
 	left := slices.DeleteFunc(slices.Clone(all), bad)
 	if len(left) == len(all) && len(all) > 0 {
 		return nil
 	}
 	whole := len(left) > 0
 	if whole {
-		b.set(blockKey(hash), encodeCopies(left))
+		b.set(blockKey(hash), copies{left, known.private}.encode())
 	} else {
 		b.delete(blockKey(hash))
 		for _, codec := range []uint64{cid.Raw, cid.DagProtobuf} {

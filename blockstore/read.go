@@ -226,6 +226,10 @@ func (d *Disk) Keys(ctx context.Context) iter.Seq2[cid.Cid, error] {
 // AllKeysChan is Keys as boxo's libraries want it: a listing that is cut looks
 // like one that ended.
 func (d *Disk) AllKeysChan(ctx context.Context) (<-chan cid.Cid, error) {
+	return d.listKeys(ctx, d.Keys(ctx))
+}
+
+func (d *Disk) listKeys(ctx context.Context, keys iter.Seq2[cid.Cid, error]) (<-chan cid.Cid, error) {
 	if err := d.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -233,7 +237,7 @@ func (d *Disk) AllKeysChan(ctx context.Context) (<-chan cid.Cid, error) {
 	out := make(chan cid.Cid)
 	d.listing.Go(func() {
 		defer close(out)
-		for c, err := range d.Keys(ctx) {
+		for c, err := range keys {
 			if err != nil {
 				return
 			}

@@ -102,6 +102,9 @@ func (r *rebuilder) run(ctx context.Context) error {
 	if err := r.applyFacts(ctx); err != nil {
 		return err
 	}
+	if err := r.d.markPrivates(ctx); err != nil {
+		return err
+	}
 	if err := r.pin(ctx); err != nil {
 		return err
 	}
@@ -179,7 +182,7 @@ func (r *rebuilder) take(ctx context.Context, all []placedCID) ([]placedCID, err
 		if _, err := copiesOf(r.b, p.cid.Hash()); errors.Is(err, errAbsent) {
 			r.report.Blocks++
 		}
-		if err := r.b.addCopy(p.cid.Hash(), p.at); err != nil {
+		if err := r.b.addCopy(p.cid.Hash(), p.at, p.private); err != nil {
 			return nil, err
 		}
 	}
@@ -188,8 +191,9 @@ func (r *rebuilder) take(ctx context.Context, all []placedCID) ([]placedCID, err
 
 // placedCID is a block and where it lies.
 type placedCID struct {
-	cid cid.Cid
-	at  extent
+	cid     cid.Cid
+	at      extent
+	private bool // it was not put for everybody there
 }
 
 // isHole tells whether a whole page inside an extent is zeros: what a collection
@@ -231,8 +235,8 @@ func (r *rebuilder) pack(ctx context.Context, id uint64, size int64) error {
 			r.damaged(Finding{Segment: segmentName(id), Offset: e.off - e.lost, Problem: fmt.Sprintf("%d bytes are no record", e.lost)})
 		}
 		end = e.off + e.size
-		if e.typ == recordBlock {
-			blks = append(blks, placedCID{e.cid, e.at})
+		if e.typ.isBlock() {
+			blks = append(blks, placedCID{e.cid, e.at, e.typ == recordPrivate})
 		} else if f, err := decodeFact(e.typ, e.fact); err == nil {
 			r.fact(f)
 		}
@@ -290,9 +294,9 @@ func (r *rebuilder) file(ctx context.Context, id uint64, size int64) error {
 		r.b.set(goneKey(id), nil)
 		return nil
 	}
-	all := make([]placedCID, len(foot.blocks))
+	all, private := make([]placedCID, len(foot.blocks)), foot.isPrivate()
 	for i, blk := range foot.blocks {
-		all[i] = placedCID{blk.cid, extent{id, blk.off, blk.length}}
+		all[i] = placedCID{blk.cid, extent{id, blk.off, blk.length}, private}
 	}
 	bad, err := r.take(ctx, all)
 	if err != nil {

@@ -303,12 +303,12 @@ func (d *Disk) takeOver(ctx context.Context, id uint64, from, size int64) (end i
 // takeRecord adds one record to a batch and tells whether it is good.
 func (d *Disk) takeRecord(ctx context.Context, b *batch, e packEntry) (bool, error) {
 	switch e.typ {
-	case recordBlock:
+	case recordBlock, recordPrivate:
 		bad, err := d.readExtent(e.cid.Hash(), e.at, make([]byte, e.at.length))
 		if bad != "" || err != nil {
 			return false, err
 		}
-		return true, b.addCopy(e.cid.Hash(), e.at)
+		return true, b.addCopy(e.cid.Hash(), e.at, e.typ == recordPrivate)
 	case recordDead:
 		return true, nil
 	}

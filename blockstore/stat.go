@@ -28,16 +28,16 @@ func (d *Disk) Stat(ctx context.Context) (Stat, error) {
 	defer leave()
 	var s Stat
 	waiting := d.pack.waiting()
-	for _, e := range waiting {
+	for _, p := range waiting {
 		s.Blocks++
-		s.Bytes += e.length
+		s.Bytes += p.at.length
 	}
 	var bad error
 	err = d.index.scan([]byte{keyBlock}, nil, func(k, v []byte) bool {
 		if _, ok := waiting[string(k[1:])]; ok {
 			return true
 		}
-		all, err := decodeCopies(v)
+		known, err := decodeCopies(v)
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -46,7 +46,7 @@ func (d *Disk) Stat(ctx context.Context) (Stat, error) {
 			return false
 		}
 		s.Blocks++
-		s.Bytes += all[0].length
+		s.Bytes += known.all[0].length
 		return true
 	})
 	for prefix, n := range map[byte]*int64{keyFile: &s.Files, keyPin: &s.Pins, keySegment: &s.Segments} {

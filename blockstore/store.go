@@ -55,6 +55,7 @@ type Store interface { //nolint:interfacebloat // the one contract of the layer;
 	boxoblockstore.Viewer     // View(ctx, cid, func([]byte) error): the bytes are valid during the call only
 	Files
 	Labels
+	Scopes
 	io.Closer
 
 	// Keys yields every stored block as CIDv1 raw of its multihash, in no
@@ -110,6 +111,24 @@ type Content struct {
 	Size int64 // bytes
 }
 
+// Scopes is the part of a Store that knows who may have what. What is put through
+// the store itself is for everybody, and everything can be read through it.
+type Scopes interface {
+	// Scope returns the store as a scope sees it, or as everybody does if name is
+	// "": a block that is private to others is not found, under whatever codec it
+	// is asked for, and neither is its file. What is put through it is private to
+	// the scope, unless it has been put for everybody; it is for everybody if name
+	// is "". Blocks that are private and no file's are for nobody else until their
+	// root is admitted. To close it is to close the store.
+	Scope(name string) Store
+	// Audience returns who may have a block; ipld.ErrNotFound if it is not stored.
+	Audience(ctx context.Context, c cid.Cid) (Audience, error)
+	// Admit adds a scope to the audience of a root that is private, durably, and
+	// to that of all blocks that lie in its segment. Nothing is changed of what is
+	// for everybody.
+	Admit(ctx context.Context, root cid.Cid, scope string) error
+}
+
 // Labels is the part of a Store that names roots: aliases and pins.
 type Labels interface {
 	// Alias returns what the alias key ("sha256:…", "gitsha1:…",
@@ -129,7 +148,7 @@ type Labels interface {
 // Alias is another identity of a file.
 type Alias struct {
 	Root cid.Cid
-	Meta []byte // JSON of the connector that made it (validator, time, scope); may be empty
+	Meta []byte // JSON of the connector that made it (validator, time); may be empty
 }
 
 // Pin keeps everything under Root.

@@ -113,7 +113,7 @@ func (g *collector) rehome(ctx context.Context, strays map[string]struct{}) erro
 		}
 		err = g.d.commit(ctx, &change{frees: true, build: func(b *batch) error {
 			for _, blk := range found {
-				if err := b.addCopy(blk.cid.Hash(), extent{id, blk.off, blk.length}); err != nil {
+				if err := b.addCopy(blk.cid.Hash(), extent{id, blk.off, blk.length}, true); err != nil {
 					return err
 				}
 			}
@@ -184,7 +184,8 @@ func (g *collector) drop(ctx context.Context, step []place, left map[uint64][]ex
 	defer pardon()
 	return g.d.commit(ctx, &change{frees: true, build: func(b *batch) error {
 		for _, p := range step {
-			all, err := copiesOf(b, p.hash)
+			known, err := copiesOf(b, p.hash)
+			all := known.all
 			if errors.Is(err, errAbsent) || (err == nil && !slices.Contains(all, p.at)) {
 				continue
 			}
@@ -198,7 +199,7 @@ func (g *collector) drop(ctx context.Context, step []place, left map[uint64][]ex
 			}
 			others := slices.DeleteFunc(slices.Clone(all), func(e extent) bool { return e == p.at })
 			if len(others) > 0 && g.dying(p.at.seg) {
-				b.set(blockKey(p.hash), encodeCopies(others))
+				b.set(blockKey(p.hash), copies{others, known.private}.encode())
 			} else if g.dying(p.at.seg) {
 				left[p.at.seg] = append(left[p.at.seg], p.at)
 			}

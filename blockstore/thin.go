@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	blocks "github.com/ipfs/go-block-format"
-	"github.com/ipfs/go-cid"
 
 	"github.com/hypha-node/hypha-node/blockstore/internal/vfs"
 )
@@ -142,12 +141,12 @@ func (g *collector) records(ctx context.Context, id uint64, size int64, fn func(
 
 // isLive tells whether the index still says what a record says.
 func (d *Disk) isLive(e packEntry) (bool, error) {
-	if e.typ == recordBlock {
-		all, err := copiesOf(d.index, e.cid.Hash())
+	if e.typ.isBlock() {
+		known, err := copiesOf(d.index, e.cid.Hash())
 		if errors.Is(err, errAbsent) {
 			return false, nil
 		}
-		return slices.Contains(all, e.at), err
+		return slices.Contains(known.all, e.at), err
 	}
 	f, err := decodeFact(e.typ, e.fact)
 	if err != nil {
@@ -184,9 +183,9 @@ func (g *collector) move(ctx context.Context, p surveyed) error {
 		switch {
 		case !live:
 			return nil
-		case e.typ == recordBlock:
+		case e.typ.isBlock():
 			moved = append(moved, place{e.cid.Hash(), e.at})
-			return g.d.copyBlock(ctx, e.cid, e.at)
+			return g.d.copyBlock(ctx, e)
 		}
 		return g.d.pack.fact(appendFact(nil, e.typ, e.fact))
 	})
@@ -205,19 +204,19 @@ func (g *collector) move(ctx context.Context, p surveyed) error {
 func (d *Disk) dropMoved(ctx context.Context, moved []place) (stay bool, err error) {
 	err = d.commit(ctx, &change{flushed: true, build: func(b *batch) error {
 		for _, m := range moved {
-			all, err := copiesOf(b, m.hash)
-			if errors.Is(err, errAbsent) || (err == nil && !slices.Contains(all, m.at)) {
+			known, err := copiesOf(b, m.hash)
+			if errors.Is(err, errAbsent) || (err == nil && !slices.Contains(known.all, m.at)) {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			others := slices.DeleteFunc(slices.Clone(all), func(e extent) bool { return e == m.at })
+			others := slices.DeleteFunc(slices.Clone(known.all), func(e extent) bool { return e == m.at })
 			if len(others) == 0 { // it could not be read
 				stay = true
 				continue
 			}
-			b.set(blockKey(m.hash), encodeCopies(others))
+			b.set(blockKey(m.hash), copies{others, known.private}.encode())
 		}
 		return nil
 	}})
@@ -226,7 +225,8 @@ func (d *Disk) dropMoved(ctx context.Context, moved []place) (stay bool, err err
 
 // copyBlock appends a stored block to the newest pack once more. One that can't
 // be read or is bad stays where it is: whoever reads it finds out.
-func (d *Disk) copyBlock(ctx context.Context, c cid.Cid, at extent) error {
+func (d *Disk) copyBlock(ctx context.Context, e packEntry) error {
+	c, at := e.cid, e.at
 	data := make([]byte, at.length)
 	bad, err := d.readExtent(c.Hash(), at, data)
 	if err != nil || bad != "" {
@@ -238,7 +238,7 @@ func (d *Disk) copyBlock(ctx context.Context, c cid.Cid, at extent) error {
 	if err != nil {
 		return err
 	}
-	full, err := d.append(0, blk)
+	full, err := d.append(0, e.typ == recordPrivate, blk)
 	if err == nil && full {
 		err = d.sync(ctx)
 	}

@@ -25,13 +25,9 @@ func TestHolesBesideHeads(t *testing.T) {
 			check(t, d.Pin(t.Context(), Pin{Root: blk.Cid()}))
 			continue
 		}
-		at, ok := d.pack.find(string(blk.Cid().Hash()))
-		if !ok {
-			all, err := copiesOf(d.index, blk.Cid().Hash())
-			check(t, err)
-			at = all[0]
-		}
-		if head := at.off - packHeader - 36; page-head%page < packHeader {
+		known, err := d.copies(blk.Cid())
+		check(t, err)
+		if head := known.all[0].off - packHeader - 36; page-head%page < packHeader {
 			cut++
 		}
 	}

@@ -210,6 +210,19 @@ func (v *verification) lostHeads(ctx context.Context, id uint64, off, n int64) e
 	return v.report(Finding{Segment: segmentName(id), Offset: off, Problem: fmt.Sprintf("%d bytes are no record", n)})
 }
 
+// copyAgain appends a block to the newest pack, for those whom it is for.
+func (d *Disk) copyAgain(ctx context.Context, p place) error {
+	known, err := copiesOf(d.index, p.hash)
+	if err != nil {
+		return ignoreAbsent(err)
+	}
+	e := packEntry{typ: recordBlock, cid: cid.NewCidV1(cid.Raw, p.hash), at: p.at}
+	if known.private {
+		e.typ = recordPrivate
+	}
+	return d.copyBlock(ctx, e)
+}
+
 func (d *Disk) rescue(ctx context.Context, id uint64, off, n int64) error {
 	all, err := d.placesIn(ctx, []uint64{id})
 	if err != nil {
@@ -217,7 +230,7 @@ func (d *Disk) rescue(ctx context.Context, id uint64, off, n int64) error {
 	}
 	all = slices.DeleteFunc(all, func(p place) bool { return p.at.off < off || p.at.off >= off+n })
 	for _, p := range all {
-		if err := d.copyBlock(ctx, cid.NewCidV1(cid.Raw, p.hash), p.at); err != nil {
+		if err := d.copyAgain(ctx, p); err != nil {
 			return err
 		}
 	}

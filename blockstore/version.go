@@ -14,12 +14,15 @@ import (
 )
 
 // repoVersion is the version of a repository that this program writes.
-const repoVersion = 1
+const repoVersion = 2
 
 // migrations bring a repository from the version at their place to the next one.
 func migrations() []func(dir string) error {
 	return []func(string) error{
 		// 0: a repository without a version file is one that is being made.
+		func(string) error { return nil },
+		// 1: private blocks are not marked. The index is, when it is opened: it
+		// says itself that it was (metaScoped).
 		func(string) error { return nil },
 	}
 }

@@ -183,7 +183,13 @@ type delivery struct {
 	cancelled error
 }
 
-var _ peers.Follower = (*delivery)(nil)
+var (
+	_ peers.Follower = (*delivery)(nil)
+	_ peers.Keeper   = (*delivery)(nil)
+)
+
+// Store returns the store as the job sees and fills it.
+func (d *delivery) Store() blockstore.Store { return d.job.store.Scope(d.job.own) }
 
 // cancel ends the transfer.
 func (d *delivery) cancel(err error) {
@@ -234,6 +240,9 @@ func (d *delivery) keep(ctx context.Context) error {
 	// What is begun is finished: the sender may be gone, and come again.
 	ctx = context.WithoutCancel(ctx)
 	in, root := d.job.inbox, d.item.file.Root
+	if err := d.job.store.Admit(ctx, root, d.job.own); err != nil {
+		return fmt.Errorf("admit: %w", err)
+	}
 	if err := in.pins.acquire(ctx, root); err != nil {
 		return fmt.Errorf("pin: %w", err)
 	}

@@ -104,7 +104,7 @@ func (l *ledger) fetched(got ingest.Fetched) {
 // options say how an item of a batch is fetched.
 func (b *batch) options() ingest.Options {
 	var done int64
-	return ingest.Options{Pin: PinName(b.job.info.ID), Pace: b.job.limits.payer(), Progress: func(p ingest.Progress) {
+	return ingest.Options{Pin: PinName(b.job.info.ID), Access: b.access, Pace: b.job.limits.payer(), Progress: func(p ingest.Progress) {
 		b.transfer.moved(string(p.From), p.Done-done)
 		done = p.Done
 	}}

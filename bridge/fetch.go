@@ -78,6 +78,7 @@ func (j *Job) fetch(ctx context.Context, r FetchRequest, dir string, t *transfer
 	if err != nil {
 		return nil, fmt.Errorf("open temporary directory: %w", err)
 	}
+	r.Access.Scope = j.own
 	b := &batch{job: j, staging: staging, dir: dir, sum: r.Ref.SHA256(), failed: math.MaxInt, transfer: t, access: r.Access}
 	b.bring = b.materialize
 	b.run(ctx, r.Ref)

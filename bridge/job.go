@@ -35,7 +35,7 @@ type Config struct {
 	ID      string    // the job's id, checked by the supervisor
 	WorkDir string    // absolute path of an existing directory
 	Socket  string    // path of the bridge's socket, for Info only
-	Created time.Time // for Info only
+	Created time.Time // an id may be given again
 
 	Engine Engine
 	Store  blockstore.Store
@@ -74,7 +74,8 @@ type Job struct {
 	info     Info
 	root     *os.Root
 	engine   Engine
-	store    blockstore.Store
+	store    blockstore.Store // sees everything
+	own      string           // the scope of what is this job's alone
 	parallel int
 	slots    chan struct{} // one for each file that is being fetched
 	shares   bool          // the work directory can share bytes with the store
@@ -122,6 +123,7 @@ func Open(c Config) (*Job, error) {
 		root:     root,
 		engine:   c.Engine,
 		store:    c.Store,
+		own:      OwnScope(c.ID, c.Created),
 		parallel: c.Parallel,
 		log:      c.Logger,
 		now:      c.Now,

@@ -25,7 +25,7 @@ func (j *Job) Prefetch(ctx context.Context, r FetchRequest) (id string, err erro
 	ref := r.Ref.Clone()
 	go func() { // the job's Stop waits for it: it is an operation
 		start := j.now()
-		b := &batch{job: j, dir: dir, sum: ref.SHA256(), failed: math.MaxInt, transfer: t}
+		b := &batch{job: j, dir: dir, sum: ref.SHA256(), failed: math.MaxInt, transfer: t, access: connectors.Access{Scope: j.own}}
 		b.bring = b.store
 		b.run(ctx, ref)
 		results, err := b.outcome(ctx)

@@ -8,8 +8,6 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/hypha-node/hypha-node/blockstore"
-	"github.com/hypha-node/hypha-node/connectors"
-	"github.com/hypha-node/hypha-node/connectors/ingest"
 	"github.com/hypha-node/hypha-node/dag"
 )
 
@@ -61,10 +59,7 @@ func (j *Job) publishPath(ctx context.Context, r PutRequest) (Published, cid.Cid
 	if info.IsDir() {
 		return j.publishDir(ctx, r)
 	}
-	file, _, err := j.snapshot(ctx, r.Path, nil)
-	if err == nil && r.Announce {
-		err = j.mayAnnounce(ctx, file.Root)
-	}
+	file, _, err := j.snapshot(ctx, r.Path, r.Announce)
 	if err != nil {
 		return Published{}, cid.Undef, err
 	}
@@ -73,38 +68,25 @@ func (j *Job) publishPath(ctx context.Context, r PutRequest) (Published, cid.Cid
 
 // publishDir takes a directory into the store.
 func (j *Job) publishDir(ctx context.Context, r PutRequest) (Published, cid.Cid, error) {
-	var secret error // of the first entry that may not be announced
-	o := dag.TreeOptions{Hidden: true}
-	if r.Announce {
-		o.OnEntry = func(e dag.Entry) { // one at a time
-			if secret == nil && e.Type == dag.TypeFile {
-				secret = j.mayAnnounce(ctx, e.Cid)
-			}
-		}
-	}
+	dst, accept := j.publicity(ctx, r.Announce)
+	o := dag.TreeOptions{Hidden: true, ImportOptions: dag.ImportOptions{Accept: accept}}
 	share, err := j.memory().Take(ctx, dag.ImportMemory(-1))
 	if err != nil {
 		return Published{}, cid.Undef, err
 	}
 	defer share.Release()
-	e, err := dag.ImportTree(ctx, j.store, j.root, r.Path, o)
+	e, err := dag.ImportTree(ctx, dst, j.root, r.Path, o)
 	if errors.Is(err, dag.ErrChanged) {
 		err = fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	if errors.Is(err, dag.ErrSpecial) {
 		return Published{}, cid.Undef, &PathError{Path: r.Path, Err: err}
 	}
-	if err := errors.Join(err, secret); err != nil {
+	if err == nil {
+		err = j.store.Admit(ctx, e.Cid, j.own)
+	}
+	if err != nil {
 		return Published{}, cid.Undef, err
 	}
 	return Published{CID: e.Cid.String(), Size: e.Size}, e.Cid, nil
-}
-
-// mayAnnounce refuses what was fetched with a credential.
-func (j *Job) mayAnnounce(ctx context.Context, root cid.Cid) error {
-	private, err := ingest.Private(ctx, j.store, root)
-	if err == nil && private {
-		err = fmt.Errorf("%w: %s was fetched with a credential and can't be announced", connectors.ErrUnauthorized, root)
-	}
-	return err
 }

@@ -263,7 +263,7 @@ func (s *sending) run(ctx context.Context) (results []Delivered, err error) {
 
 // snapshot takes the file into the store and makes the offer.
 func (s *sending) snapshot(ctx context.Context) error {
-	file, info, err := s.job.snapshot(ctx, s.req.Path, nil)
+	file, info, err := s.job.snapshot(ctx, s.req.Path, false)
 	if err != nil {
 		return cause(ctx, err)
 	}

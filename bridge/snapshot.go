@@ -75,15 +75,16 @@ func kindOf(m fs.FileMode) string {
 	return "special file"
 }
 
-// snapshot takes a file of the work directory into the store. What it returns
+// snapshot takes a file of the work directory into the store, for the job alone or
+// for everybody if that may have it. What it returns
 // was the whole content at one moment: ErrConflict and dag.ErrChanged if somebody
 // wrote to the file meanwhile. The info is that of the file that was read.
-func (j *Job) snapshot(ctx context.Context, name string, progress func(int64)) (dag.File, fs.FileInfo, error) {
+func (j *Job) snapshot(ctx context.Context, name string, all bool) (dag.File, fs.FileInfo, error) {
 	f, info, err := j.openFile(name)
 	if err != nil {
 		return dag.File{}, nil, err
 	}
-	got, err := j.take(ctx, f, info, progress)
+	got, err := j.take(ctx, f, info, all)
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
@@ -94,7 +95,7 @@ func (j *Job) snapshot(ctx context.Context, name string, progress func(int64)) (
 }
 
 // take reads an open file into the store.
-func (j *Job) take(ctx context.Context, f *os.File, info fs.FileInfo, progress func(int64)) (dag.File, error) {
+func (j *Job) take(ctx context.Context, f *os.File, info fs.FileInfo, all bool) (dag.File, error) {
 	recent := time.Since(info.ModTime()) < 2*tick
 	if recent && info.Size() > twice {
 		timer := time.NewTimer(2 * tick)
@@ -110,7 +111,11 @@ func (j *Job) take(ctx context.Context, f *os.File, info fs.FileInfo, progress f
 		return dag.File{}, err
 	}
 	defer share.Release()
-	got, err := readFile(ctx, j.store, f, dag.ImportOptions{Size: info.Size(), Progress: progress})
+	dst, accept := j.publicity(ctx, all)
+	got, err := readFile(ctx, dst, f, dag.ImportOptions{Size: info.Size(), Accept: accept})
+	if err == nil {
+		err = j.store.Admit(ctx, got.Root, j.own)
+	}
 	if err != nil {
 		return dag.File{}, err
 	}

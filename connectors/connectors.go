@@ -61,6 +61,9 @@ type Access struct {
 	// Operator is true for the CLI's own commands: no address is refused.
 	// Jobs act with false: private addresses are refused at dial time.
 	Operator bool
+	// Scope is that of the job, "" for none: what is private to it can be named by
+	// its CID. The operator sees everything.
+	Scope string
 }
 
 // Item is one named file that a reference stands for, before its bytes are here.
@@ -88,7 +91,8 @@ type Item struct {
 
 	// Scope is "" for content that anybody may have. Else it identifies, without
 	// telling it, the credential that the content is fetched with: such content
-	// is neither announced nor given to those who don't hold the credential.
+	// is neither announced nor given to those who don't hold the credential. With
+	// a Root it is the scope in which that was named and found to be private.
 	Scope string
 
 	// Open reads n bytes from offset off, or to the end when n < 0. It may be

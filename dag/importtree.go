@@ -20,8 +20,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// TreeOptions say how a tree is taken in. Of the ImportOptions, Size, Tee, Also
-// and Accept are of no effect; Limit is for all files together.
+// TreeOptions say how a tree is taken in. Of the ImportOptions, Size, Tee and Also
+// are of no effect; Limit is for all files together. Accept is asked for each file,
+// one at a time; it returns no aliases.
 type TreeOptions struct {
 	ImportOptions
 	// Hidden takes in what begins with a dot; it is left out otherwise. The
@@ -66,7 +67,7 @@ type treeImporter struct {
 	total atomic.Int64 // bytes of content so far
 	root  Entry
 	large sync.Mutex // one file of several leaves at a time: each has a window of its own
-	told  sync.Mutex // of OnEntry
+	told  sync.Mutex // of OnEntry and Accept
 
 	opened sync.Mutex
 	open   map[*os.Root]bool // directories that are being taken in
@@ -206,6 +207,17 @@ func kind(typ fs.FileMode) string {
 		return "device"
 	}
 	return "special file"
+}
+
+// accept asks whether a file may be stored.
+func (im *treeImporter) accept(f File) (map[string][]byte, error) {
+	if im.Accept == nil {
+		return nil, nil
+	}
+	im.told.Lock()
+	defer im.told.Unlock()
+	_, err := im.Accept(f)
+	return nil, err
 }
 
 // add accounts for n bytes of content.

@@ -131,6 +131,9 @@ func (b *batch) smallFile(ctx context.Context, j job, f *os.File, size int) erro
 	}
 	blk := p.leaf(buf[:n:n])
 	sum := p.leafSum(blk, buf[:n])
+	if _, err := b.im.accept(File{Root: blk.Cid(), Size: int64(n), SHA256: sum}); err != nil {
+		return err
+	}
 	if p.v0 {
 		b.held += len(blk.RawData())
 	} else {
@@ -152,7 +155,7 @@ func (b *batch) largeFile(ctx context.Context, j job, f *os.File, size int64) er
 	b.slab = nil // the window of the import is memory enough
 	b.im.large.Lock()
 	defer b.im.large.Unlock()
-	o := ImportOptions{Profile: b.im.Profile, HashOnly: b.im.HashOnly, Progress: b.im.Progress, Size: size}
+	o := ImportOptions{Profile: b.im.Profile, HashOnly: b.im.HashOnly, Progress: b.im.Progress, Size: size, Accept: b.im.accept}
 	file, tsize, err := o.importTree(ctx, b.im.dst, f)
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrTooLarge) {
 		err = fmt.Errorf("%w: %w", ErrChanged, err)

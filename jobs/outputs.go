@@ -19,6 +19,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/bridge"
+	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/dag"
 	"github.com/hypha-node/hypha-node/internal/safename"
 )
@@ -44,7 +45,7 @@ func (s *Supervisor) publish(ctx context.Context, id string, rec *record) error 
 		if ctx.Err() != nil {
 			break
 		}
-		out, perr := s.store(ctx, root, id, name, rec.Spec.Announce)
+		out, perr := s.store(ctx, root, outputOf{id, name, bridge.OwnScope(id, rec.Created), rec.Spec.Announce})
 		if perr != nil {
 			err = errors.Join(err, fmt.Errorf("output %s: %w", name, perr))
 			break
@@ -54,19 +55,43 @@ func (s *Supervisor) publish(ctx context.Context, id string, rec *record) error 
 	return errors.Join(err, ctx.Err(), root.Close())
 }
 
+// outputOf is one output of a job.
+type outputOf struct {
+	job, name string
+	own       string // scope of the job
+	announce  bool
+}
+
+// into returns where the output goes, and who judges each file of it.
+func (o outputOf) into(ctx context.Context, store blockstore.Store) (blockstore.Store, func(dag.File) (map[string][]byte, error)) {
+	if !o.announce {
+		return store.Scope(o.own), nil
+	}
+	return store, func(f dag.File) (map[string][]byte, error) {
+		return nil, bridge.MayPublish(ctx, store, o.own, f.Root)
+	}
+}
+
 // store stores and pins one output.
-func (s *Supervisor) store(ctx context.Context, root *os.Root, id, name string, announce bool) (Output, error) {
+func (s *Supervisor) store(ctx context.Context, root *os.Root, o outputOf) (Output, error) {
+	id, name, announce := o.job, o.name, o.announce
 	defer s.conf.Hold()() // until it is pinned
 	info, err := root.Lstat(name)
 	if err != nil {
 		return Output{}, err
 	}
 	out := Output{Path: name}
-	var c cid.Cid
+	take := s.storeFile
 	if info.IsDir() {
-		c, err = s.storeTree(ctx, root, &out)
-	} else {
-		c, err = s.storeFile(ctx, root, &out)
+		take = s.storeTree
+	}
+	c, err := take(ctx, root, &out, o)
+	if announce && errors.Is(err, connectors.ErrUnauthorized) { // it stays the job's
+		announce, o.announce = false, false
+		c, err = take(ctx, root, &out, o)
+	}
+	if err == nil {
+		err = s.conf.Store.Admit(ctx, c, o.own)
 	}
 	if err != nil {
 		return Output{}, err
@@ -83,7 +108,7 @@ func (s *Supervisor) store(ctx context.Context, root *os.Root, id, name string, 
 	return out, nil
 }
 
-func (s *Supervisor) storeTree(ctx context.Context, root *os.Root, out *Output) (cid.Cid, error) {
+func (s *Supervisor) storeTree(ctx context.Context, root *os.Root, out *Output, o outputOf) (cid.Cid, error) {
 	share, err := s.memory().Take(ctx, dag.ImportMemory(-1))
 	if err != nil {
 		return cid.Undef, err
@@ -93,12 +118,13 @@ func (s *Supervisor) storeTree(ctx context.Context, root *os.Root, out *Output) 
 	if err != nil {
 		return cid.Undef, err
 	}
-	e, err := dag.ImportTree(ctx, s.conf.Store, dir, path.Base(out.Path), dag.TreeOptions{Hidden: true})
+	dst, accept := o.into(ctx, s.conf.Store)
+	e, err := dag.ImportTree(ctx, dst, dir, path.Base(out.Path), dag.TreeOptions{Hidden: true, ImportOptions: dag.ImportOptions{Accept: accept}})
 	out.Size = e.Size
 	return e.Cid, errors.Join(err, dir.Close())
 }
 
-func (s *Supervisor) storeFile(ctx context.Context, root *os.Root, out *Output) (cid.Cid, error) {
+func (s *Supervisor) storeFile(ctx context.Context, root *os.Root, out *Output, o outputOf) (cid.Cid, error) {
 	// A FIFO that has taken the file's place would be waited for otherwise.
 	f, err := root.OpenFile(out.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -116,7 +142,8 @@ func (s *Supervisor) storeFile(ctx context.Context, root *os.Root, out *Output) 
 		return cid.Undef, errors.Join(err, f.Close())
 	}
 	defer share.Release()
-	file, err := dag.Import(ctx, s.conf.Store, &untilDone{ctx.Err, f}, dag.ImportOptions{Size: info.Size()})
+	dst, accept := o.into(ctx, s.conf.Store)
+	file, err := dag.Import(ctx, dst, &untilDone{ctx.Err, f}, dag.ImportOptions{Size: info.Size(), Accept: accept})
 	out.Size, out.Checksum = file.Size, "sha256:"+hex.EncodeToString(file.SHA256[:])
 	return file.Root, errors.Join(err, f.Close())
 }

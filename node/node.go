@@ -171,7 +171,7 @@ func (n *Node) openExchange(ctx context.Context) (*bitswap.Exchange, error) {
 	}
 	return bitswap.New(ctx, bitswap.Config{
 		Identity: key, Listen: n.cfg.Listen, Bootstrap: n.cfg.Bootstrap, Peers: n.cfg.Peers,
-		Datastore: n.store.Datastore("net"), Store: n.store, Roots: n.roots,
+		Datastore: n.store.Datastore("net"), Store: n.store.Scope(""), Roots: n.roots,
 		Served: n.served, Version: n.cfg.Version, Logger: n.log,
 	})
 }
@@ -195,7 +195,7 @@ func (n *Node) roots(ctx context.Context) iter.Seq2[cid.Cid, error] {
 		for p, err := range n.store.Pins(ctx) {
 			private := bridge.Unannounced(p.Name)
 			if err == nil && !private {
-				private, err = ingest.Private(ctx, n.store, p.Root)
+				private, err = blockstore.IsPrivate(ctx, n.store, p.Root)
 			}
 			if private {
 				continue
@@ -207,18 +207,11 @@ func (n *Node) roots(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	}
 }
 
-// served tells whether strangers may have a block: not the root of what was
-// fetched with a credential only, under whatever codec it is asked for. What is
-// under a root nobody can name who has not seen it. Peers of a transfer get their
-// blocks another way.
+// served tells whether strangers may have a block of what is being fetched: not if
+// it is private.
 func (n *Node) served(ctx context.Context, c cid.Cid) bool {
-	for _, codec := range []uint64{cid.Raw, cid.DagProtobuf} {
-		private, err := ingest.Private(ctx, n.store, cid.NewCidV1(codec, c.Hash()))
-		if err != nil || private {
-			return false
-		}
-	}
-	return true
+	private, err := blockstore.IsPrivate(ctx, n.store, c)
+	return err == nil && !private
 }
 
 // announce tells the network of a file that has been fetched, unless it is
@@ -243,7 +236,7 @@ func (n *Node) announceRoot(ctx context.Context, root cid.Cid) error {
 		return nil
 	}
 	n.exchange.Notify()
-	private, err := ingest.Private(ctx, n.store, root)
+	private, err := blockstore.IsPrivate(ctx, n.store, root)
 	if err != nil || private {
 		return err
 	}

@@ -189,7 +189,7 @@ func (s *Server) announce(ctx context.Context, root cid.Cid) {
 		return
 	}
 	s.Network.Notify()
-	private, err := ingest.Private(ctx, s.Store, root)
+	private, err := blockstore.IsPrivate(ctx, s.Store, root)
 	if err == nil && !private {
 		err = s.Network.Provide(ctx, root)
 	}

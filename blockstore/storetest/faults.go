@@ -116,7 +116,7 @@ func testFull(t *testing.T, s blockstore.Store) {
 }
 
 func reopenTests() group {
-	return group{"everything acknowledged": testReopen, "nothing unfinished": testReopenUnfinished}
+	return group{"everything acknowledged": testReopen, "scopes": testScopeReopen, "nothing unfinished": testReopenUnfinished}
 }
 
 func testReopen(t *testing.T, s blockstore.Store) {

@@ -64,7 +64,7 @@ func Run(t *testing.T, open func(t *testing.T) blockstore.Store) {
 	for name, g := range map[string]group{
 		"blocks": blockTests(), "keys": keyTests(), "files": fileTests(), "writer": writerTests(),
 		"aliases": aliasTests(), "pins": pinTests(), "records": recordTests(), "datastore": datastoreTests(),
-		"faults": faultTests(), "reopen": reopenTests(), "closed": closedTests(), "concurrent": concurrentTests(),
+		"scopes": scopeTests(), "faults": faultTests(), "reopen": reopenTests(), "closed": closedTests(), "concurrent": concurrentTests(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for name, test := range g {

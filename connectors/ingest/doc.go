@@ -35,7 +35,8 @@
 //     it have pinned it.
 //   - A tee is not written to after Fetch returned, and a tee that fails costs
 //     only its owner.
-//   - Content fetched with a credential is marked before it is stored, and given
-//     to others only after their own credential fetched it, or to those who name
-//     its root: nobody who has not seen the content can name that.
+//   - Content fetched with a credential is private to it from its first byte on,
+//     and given to others only after their own credential fetched it. By its root
+//     it is given to those who found that it is private when they named it: to all
+//     others it is as if it were not here.
 package ingest

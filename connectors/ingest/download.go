@@ -87,7 +87,12 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 	if f.tee != nil {
 		o.Tee = f.tee
 	}
-	entry, err := e.cfg.Blocks.Fetch(ctx, it.Root, o)
+	// What is private to others is as good as not here.
+	dst := e.cfg.Store.Scope("")
+	if it.Scope != "" {
+		dst = e.cfg.Store.Scope(blockstore.Operator)
+	}
+	entry, err := e.cfg.Blocks.FetchInto(ctx, dst, it.Root, o)
 	if err != nil {
 		return Fetched{}, err
 	}
@@ -102,8 +107,7 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 	if got.PeerBytes == 0 && file.Size > 0 {
 		got.From = FromStore // its blocks were here already
 	}
-	got.Private, err = Private(ctx, e.cfg.Store, file.Root)
-	return got, err
+	return got, e.admitted(ctx, it, &got)
 }
 
 // download brings an item from its origin, from where an earlier flight was cut;
@@ -247,14 +251,9 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		if err := want.check(it, file, git); err != nil {
 			return nil, err
 		}
-		s, aliases, err := e.enter(ctx, file.Root, it.Scope)
-		if err != nil {
-			return nil, err
-		}
-		got.Private = s.private()
-		return e.aliases(it, body, want, aliases)
+		return e.aliases(it, body, want)
 	}
-	got.File, err = dag.Import(ctx, partOf(e.cfg.Store, f.part), in, o)
+	got.File, err = dag.Import(ctx, partOf(e.storeFor(it), f.part), in, o)
 	if errors.Is(err, errBody) {
 		err = in.err
 	}
@@ -264,14 +263,15 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 	if f.from == FromOrigin {
 		got.OriginBytes = in.n
 	}
+	if err == nil {
+		err = e.admitted(ctx, it, &got)
+	}
 	return got, err
 }
 
 // aliases adds the names under which the content will be found again.
-func (e *Engine) aliases(it connectors.Item, body *connectors.Body, want expected, aliases map[string][]byte) (map[string][]byte, error) {
-	if aliases == nil {
-		aliases = make(map[string][]byte)
-	}
+func (e *Engine) aliases(it connectors.Item, body *connectors.Body, want expected) (map[string][]byte, error) {
+	aliases := make(map[string][]byte)
 	if want.git != nil {
 		aliases[gitKey(*want.git)] = nil
 	}

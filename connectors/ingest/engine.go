@@ -21,8 +21,8 @@ var ErrClosed = errors.New("ingest engine is closed")
 
 // BlockSource brings DAGs whose root is known; connectors/ipfs is one.
 type BlockSource interface {
-	// Fetch copies the whole DAG under root into the store, verified.
-	Fetch(ctx context.Context, root cid.Cid, o dag.CopyOptions) (dag.Entry, error)
+	// FetchInto copies the whole DAG under root into a store, verified.
+	FetchInto(ctx context.Context, dst blockstore.Store, root cid.Cid, o dag.CopyOptions) (dag.Entry, error)
 }
 
 // Config is what an Engine works with. Only Store is needed.
@@ -48,7 +48,6 @@ type Engine struct {
 	cfg Config
 
 	running sync.WaitGroup // flights
-	scoping sync.Mutex     // held while a record of scopes is changed
 
 	mu      sync.Mutex
 	flights map[string]*flight // by identity
@@ -194,7 +193,12 @@ func (e *Engine) fly(ctx context.Context, it connectors.Item, o Options) (got Fe
 	switch {
 	case err != nil:
 		return Fetched{}, ctx.Err() == nil && f.fellFor(err, it), err
-	case o.NoPin:
+	case got.Private && it.Scope != "" && o.Access.Scope != "":
+		if err := e.cfg.Store.Admit(ctx, got.File.Root, o.Access.Scope); err != nil {
+			return Fetched{}, false, err
+		}
+	}
+	if o.NoPin {
 		return got, false, nil
 	}
 	return got, false, e.cfg.Store.Pin(ctx, blockstore.Pin{Root: got.File.Root, Name: o.Pin, Created: e.cfg.Now()})

@@ -273,8 +273,14 @@ func TestScopes(t *testing.T) {
 		get(as(checked, "b"), ingest.FromOrigin, true)
 		get(as(checked, "b"), ingest.FromStore, true)
 		get(as(checked, "a"), ingest.FromStore, true)
-		// Who names the root has seen the content.
-		get(connectors.Item{Path: "f", Size: -1, Root: got.File.Root}, ingest.FromStore, true)
+		// Naming the root is no credential, unless it was found to be private to who
+		// names it.
+		byRoot := connectors.Item{Path: "f", Size: -1, Root: got.File.Root}
+		if _, err := e.Fetch(t.Context(), byRoot, ingest.Options{}); !errors.Is(err, connectors.ErrNotFound) {
+			t.Errorf("by root: %v, want ErrNotFound", err)
+		}
+		byRoot.Scope = "job"
+		get(byRoot, ingest.FromStore, true)
 		// Published after all: everybody's.
 		get(as(o.checked("/open", content), ""), ingest.FromOrigin, false)
 		checkPrivate(t, s, got.File, false)
@@ -330,7 +336,7 @@ func TestScopesApart(t *testing.T) {
 
 func checkPrivate(t *testing.T, s blockstore.Store, f dag.File, want bool) {
 	t.Helper()
-	if got, err := ingest.Private(t.Context(), s, f.Root); err != nil || got != want {
+	if got, err := blockstore.IsPrivate(t.Context(), s, f.Root); err != nil || got != want {
 		t.Errorf("Private = %v, %v, want %v", got, err, want)
 	}
 }

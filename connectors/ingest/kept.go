@@ -46,7 +46,7 @@ type note struct {
 func (e *Engine) beginning(ctx context.Context, f *flight) (*beginning, error) {
 	it := f.item
 	for _, name := range names(it) {
-		p, err := dag.Resume(ctx, partOf(e.cfg.Store, f.part), name)
+		p, err := dag.Resume(ctx, partOf(e.storeFor(it), f.part), name)
 		if err != nil {
 			return nil, err
 		}

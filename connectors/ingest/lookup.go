@@ -11,6 +11,7 @@ import (
 	ipld "github.com/ipfs/go-ipld-format"
 	mh "github.com/multiformats/go-multihash"
 
+	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/dag"
 )
@@ -37,7 +38,8 @@ func (e *Engine) lookup(ctx context.Context, it connectors.Item) (got Fetched, o
 	return Fetched{}, false, nil
 }
 
-// lookupRoot finds a stored root. Its scope is not asked for: see the package comment.
+// lookupRoot finds a stored root: one that is private only for who found it to be
+// when it was named.
 func (e *Engine) lookupRoot(ctx context.Context, it connectors.Item) (Fetched, bool, error) {
 	f, err := e.cfg.Store.File(ctx, it.Root)
 	if ipld.IsNotFound(err) {
@@ -46,11 +48,14 @@ func (e *Engine) lookupRoot(ctx context.Context, it connectors.Item) (Fetched, b
 	if err != nil {
 		return Fetched{}, false, err
 	}
+	private, err := blockstore.IsPrivate(ctx, e.cfg.Store, f.Root)
+	if err != nil || private && it.Scope == "" {
+		return Fetched{}, false, err
+	}
 	if err := expect(it).check(it, f, nil); err != nil {
 		return Fetched{}, false, err
 	}
-	private, err := Private(ctx, e.cfg.Store, f.Root)
-	return Fetched{File: f, From: FromStore, ETag: it.ETag, Verified: true, Private: private}, err == nil, err
+	return Fetched{File: f, From: FromStore, ETag: it.ETag, Verified: true, Private: private}, true, nil
 }
 
 // lookupSHA256 finds a file by its digest, by its alias or as a leaf.
@@ -101,13 +106,13 @@ func (e *Engine) admit(ctx context.Context, it connectors.Item, f dag.File, alia
 			slog.String("url", it.URL), slog.String("cid", f.Root.String()))
 		return Fetched{}, false, nil
 	}
-	s, err := scopesOf(ctx, e.cfg.Store, f.Root)
-	if err != nil || !s.admits(it.Scope) {
-		return Fetched{}, false, err
+	who, err := e.cfg.Store.Audience(ctx, f.Root)
+	if err != nil || !who.Admits(it.Scope) {
+		return Fetched{}, false, ignoreNotFound(err)
 	}
 	m := parseMeta(aliasMeta)
 	got := Fetched{
-		File: f, From: FromStore, ETag: it.ETag, Private: s.private(),
+		File: f, From: FromStore, ETag: it.ETag, Private: !who.Public,
 		Verified: it.SHA256 != nil || it.GitSHA1 != nil || m.Verified,
 	}
 	if got.ETag == "" {

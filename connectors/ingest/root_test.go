@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
@@ -18,14 +19,14 @@ import (
 
 // peer is another node's store, asked block by block.
 type peer struct {
-	dst, src blockstore.Store
-	copies   atomic.Int64
-	hold     chan struct{} // nil: answers at once
+	src    blockstore.Store
+	copies atomic.Int64
+	hold   chan struct{} // nil: answers at once
 }
 
-func (p *peer) Fetch(ctx context.Context, root cid.Cid, o dag.CopyOptions) (dag.Entry, error) {
+func (p *peer) FetchInto(ctx context.Context, dst blockstore.Store, root cid.Cid, o dag.CopyOptions) (dag.Entry, error) {
 	p.copies.Add(1)
-	return dag.Copy(ctx, p.dst, p, root, o)
+	return dag.Copy(ctx, dst, p, root, o)
 }
 
 func (p *peer) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error) {
@@ -56,7 +57,7 @@ func (p *peer) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block
 
 func TestRoot(t *testing.T) {
 	eachStore(t, func(t *testing.T, s blockstore.Store) {
-		p := &peer{dst: s, src: blockstore.NewMemory()}
+		p := &peer{src: blockstore.NewMemory()}
 		var stored int
 		e := newEngine(t, ingest.Config{Store: s, Blocks: p, OnStored: func(_ context.Context, _ dag.File, private bool) {
 			if stored++; private {
@@ -88,11 +89,45 @@ func TestRoot(t *testing.T) {
 	})
 }
 
+// TestRootOfPrivateBlocks: a root that somebody made of another's blocks is no way
+// to them: they have to come from where it came from, and then they are everybody's.
+func TestRootOfPrivateBlocks(t *testing.T) {
+	eachStore(t, func(t *testing.T, s blockstore.Store) {
+		content := random(1, 3<<20)
+		f, err := dag.Import(t.Context(), s.Scope("a"), bytes.NewReader(content), dag.ImportOptions{})
+		must(t, err)
+		node, err := s.Get(t.Context(), f.Root)
+		must(t, err)
+		links, err := dag.Links(node.Cid(), node.RawData())
+		must(t, err)
+		must(t, s.DeleteBlock(t.Context(), f.Root)) // the leaves stay, and are a's
+		p := &peer{src: blockstore.NewMemory()}
+		must(t, p.src.Put(t.Context(), node))
+		e := newEngine(t, ingest.Config{Store: s, Blocks: p})
+		it := connectors.Item{Path: "f", Size: -1, Root: f.Root}
+		for _, acc := range []connectors.Access{{Scope: "b"}, {Operator: true}} {
+			if got, err := e.Fetch(t.Context(), it, ingest.Options{Access: acc, Timeout: 50 * time.Millisecond}); err == nil {
+				t.Errorf("%+v got %+v", acc, got)
+			}
+		}
+		for _, c := range links {
+			checkPrivate(t, s, dag.File{Root: c}, true)
+		}
+		_, err = dag.Import(t.Context(), p.src, bytes.NewReader(content), dag.ImportOptions{})
+		must(t, err)
+		got, err := e.Fetch(t.Context(), it, ingest.Options{Access: connectors.Access{Scope: "b"}})
+		if err != nil || got.Private || got.PeerBytes != int64(len(content)) {
+			t.Errorf("%+v, %v: want all of it from the peer", got, err)
+		}
+		checkStored(t, s.Scope(""), f, content)
+	})
+}
+
 // TestRootMismatch holds that a root whose content is not what else was said of
 // it is refused, whether it is stored or not.
 func TestRootMismatch(t *testing.T) {
 	s := blockstore.NewMemory()
-	p := &peer{dst: s, src: blockstore.NewMemory()}
+	p := &peer{src: blockstore.NewMemory()}
 	e := newEngine(t, ingest.Config{Store: s, Blocks: p})
 	for _, n := range []int{1000, 3 << 20} {
 		content := random(1, n)
@@ -130,7 +165,7 @@ func TestRootRefused(t *testing.T) {
 	blk, err := blocks.NewBlockWithCid([]byte{0x0a, 0x02, 0x08, 0x01}, dir)
 	must(t, err)
 	must(t, src.Put(t.Context(), blk))
-	e := newEngine(t, ingest.Config{Store: s, Blocks: &peer{dst: s, src: src}})
+	e := newEngine(t, ingest.Config{Store: s, Blocks: &peer{src: src}})
 	if _, err := e.Fetch(t.Context(), connectors.Item{Path: "d", Size: -1, Root: dir}, ingest.Options{}); !errors.Is(err, connectors.ErrInvalid) || !errors.Is(err, dag.ErrNotFile) {
 		t.Errorf("directory: %v, want ErrInvalid and ErrNotFile", err)
 	}
@@ -139,7 +174,7 @@ func TestRootRefused(t *testing.T) {
 // TestRootAtOnce holds that callers of one root, as CIDv0 or CIDv1, share a copy.
 func TestRootAtOnce(t *testing.T) {
 	s, content := blockstore.NewMemory(), random(1, 3<<20)
-	p := &peer{dst: s, src: blockstore.NewMemory(), hold: make(chan struct{})}
+	p := &peer{src: blockstore.NewMemory(), hold: make(chan struct{})}
 	f, err := dag.Import(t.Context(), p.src, bytes.NewReader(content), dag.ImportOptions{Profile: dag.V0_2015()})
 	must(t, err)
 	e := newEngine(t, ingest.Config{Store: s, Blocks: p})

@@ -1,6 +1,7 @@
 package ipfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,16 +76,16 @@ func (c *Connector) Supports(ref connectors.Ref) bool { return ref.Type == conne
 // directories are not files and are left out. Sizes are what the DAG claims; that
 // of a single raw block that is not here is unknown. A single file is named by the
 // reference's Filename, else by the end of its path, else by its CID.
-func (c *Connector) Items(ctx context.Context, ref connectors.Ref, _ connectors.Access) iter.Seq2[connectors.Item, error] {
+func (c *Connector) Items(ctx context.Context, ref connectors.Ref, acc connectors.Access) iter.Seq2[connectors.Item, error] {
 	return func(yield func(connectors.Item, error) bool) {
 		ctx, cancel := context.WithCancel(ctx) // ends the session
 		var ahead sync.WaitGroup
 		defer ahead.Wait()
 		defer cancel()
-		src := newListing(c.getter(ctx))
+		src := newListing(c.getter(ctx, c.store))
 		ahead.Go(func() { src.ahead(ctx) })
 		for _, value := range ref.Values {
-			for it, err := range c.items(ctx, src, ref, value) {
+			for it, err := range c.items(ctx, src, ref, value, acc) {
 				if err != nil {
 					yield(connectors.Item{}, c.explain("resolve", value, err))
 					return
@@ -98,7 +99,7 @@ func (c *Connector) Items(ctx context.Context, ref connectors.Ref, _ connectors.
 }
 
 // items yields the files of one "cid" or "cid/path".
-func (c *Connector) items(ctx context.Context, src dag.Getter, ref connectors.Ref, value string) iter.Seq2[connectors.Item, error] {
+func (c *Connector) items(ctx context.Context, all *listing, ref connectors.Ref, value string, acc connectors.Access) iter.Seq2[connectors.Item, error] {
 	return func(yield func(connectors.Item, error) bool) {
 		text, inside, _ := strings.Cut(value, "/")
 		root, err := cid.Decode(text)
@@ -106,6 +107,12 @@ func (c *Connector) items(ctx context.Context, src dag.Getter, ref connectors.Re
 			yield(connectors.Item{}, fmt.Errorf("%w: %w", connectors.ErrInvalid, err))
 			return
 		}
+		here, err := c.visible(ctx, root, acc)
+		if err != nil {
+			yield(connectors.Item{}, err)
+			return
+		}
+		src := all.in(here, acc)
 		target, err := dag.Resolve(ctx, src, root, inside)
 		if err != nil {
 			yield(connectors.Item{}, err)
@@ -120,7 +127,12 @@ func (c *Connector) items(ctx context.Context, src dag.Getter, ref connectors.Re
 		case dag.TypeDir:
 			c.walk(ctx, src, value, target, yield)
 		case dag.TypeFile:
-			it := c.item(ctx, dag.Entry{Path: name(ref, text, inside), Cid: target, Size: info.Size}, value)
+			it, err := c.item(ctx, src, dag.Entry{Path: name(ref, text, inside), Cid: target, Size: info.Size})
+			if err != nil {
+				yield(connectors.Item{}, err)
+				return
+			}
+			it.URL = "ipfs://" + value
 			if sum := ref.SHA256(); sum != nil {
 				it.SHA256 = sum
 			}
@@ -133,11 +145,11 @@ func (c *Connector) items(ctx context.Context, src dag.Getter, ref connectors.Re
 
 // stat looks at the root block of what a value names. A raw block is a file, and
 // fetching it would be fetching the file: without it only its size is unknown.
-func (c *Connector) stat(ctx context.Context, src dag.Getter, target cid.Cid) (dag.Info, error) {
+func (c *Connector) stat(ctx context.Context, src *scopedListing, target cid.Cid) (dag.Info, error) {
 	if target.Type() != cid.Raw {
 		return dag.Stat(ctx, src, target)
 	}
-	size, err := c.store.GetSize(ctx, target)
+	size, err := src.own.here.GetSize(ctx, target)
 	if ipld.IsNotFound(err) {
 		size, err = -1, nil
 	}
@@ -145,26 +157,54 @@ func (c *Connector) stat(ctx context.Context, src dag.Getter, target cid.Cid) (d
 }
 
 // walk yields the files under a directory.
-func (c *Connector) walk(ctx context.Context, src dag.Getter, value string, dir cid.Cid, yield func(connectors.Item, error) bool) {
+func (c *Connector) walk(ctx context.Context, src *scopedListing, value string, dir cid.Cid, yield func(connectors.Item, error) bool) {
 	for e, err := range dag.Walk(ctx, src, dir, c.Limits) {
 		if err != nil {
 			yield(connectors.Item{}, err)
 			return
 		}
-		if e.Type == dag.TypeFile && !yield(c.item(ctx, e, value+"/"+e.Path), nil) {
+		if e.Type != dag.TypeFile {
+			continue
+		}
+		it, err := c.item(ctx, src, e)
+		it.URL = "ipfs://" + value + "/" + e.Path
+		if !yield(it, err) || err != nil {
 			return
 		}
 	}
 }
 
-// item describes one file.
-func (c *Connector) item(ctx context.Context, e dag.Entry, value string) connectors.Item {
-	it := connectors.Item{Path: e.Path, Size: e.Size, Source: "cid", URL: "ipfs://" + value, Root: e.Cid, SHA256: e.SHA256}
-	// The digest is known when the file is here; an error only means that it is not.
-	if f, err := c.store.File(ctx, e.Cid); err == nil {
-		it.SHA256 = &f.SHA256
+// visible returns the store as who acts sees it below a root. All that is under a
+// private root came with it, so that whoever may have the one may have the other;
+// what others can make a root of is judged block by block.
+func (c *Connector) visible(ctx context.Context, root cid.Cid, acc connectors.Access) (blockstore.Store, error) {
+	if acc.Operator {
+		return c.store, nil
 	}
-	return it
+	who, err := c.store.Audience(ctx, root)
+	if err != nil && !ipld.IsNotFound(err) {
+		return nil, err
+	}
+	if err == nil && !who.Public && who.Admits(acc.Scope) {
+		return c.store, nil
+	}
+	return c.store.Scope(acc.Scope), nil
+}
+
+// item describes one file.
+func (c *Connector) item(ctx context.Context, src *scopedListing, e dag.Entry) (connectors.Item, error) {
+	it := connectors.Item{Path: e.Path, Size: e.Size, Source: "cid", Root: e.Cid, SHA256: e.SHA256}
+	// The digest is known when the file is here; an error only means that it is not.
+	f, err := src.own.here.File(ctx, e.Cid)
+	if err != nil {
+		return it, nil //nolint:nilerr // as the comment says
+	}
+	it.SHA256 = &f.SHA256
+	private, err := blockstore.IsPrivate(ctx, c.store, e.Cid)
+	if private {
+		it.Scope = cmp.Or(src.acc.Scope, blockstore.Operator)
+	}
+	return it, err
 }
 
 // name is the name of a single file.

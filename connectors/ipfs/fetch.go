@@ -9,6 +9,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/bitswap"
 	"github.com/hypha-node/hypha-node/bitswap/swarm"
+	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/dag"
 	blocks "github.com/ipfs/go-block-format"
@@ -20,11 +21,26 @@ import (
 // ever does, which sees the bytes of blocks that are not complete yet.
 const backstop = 12
 
-// Fetch copies the whole DAG under root into the store, as dag.Copy does: what
+// Fetch is FetchInto for the operator, who sees a private root and all that is
+// under it. What is under another one must be public, or come from peers: they may
+// have made it of what they want to be published.
+func (c *Connector) Fetch(ctx context.Context, root cid.Cid, o dag.CopyOptions) (dag.Entry, error) {
+	dst := c.store.Scope("")
+	private, err := blockstore.IsPrivate(ctx, c.store, root)
+	if err != nil {
+		return dag.Entry{}, err
+	}
+	if private {
+		dst = c.store.Scope(blockstore.Operator)
+	}
+	return c.FetchInto(ctx, dst, root, o)
+}
+
+// FetchInto copies the whole DAG under root into a store, as dag.Copy does: what
 // the store has already is not asked for, and with all of it there no peer is
 // needed. Stall and Timeout of o default to the connector's. Peers that wait for
 // the content are served once it is complete.
-func (c *Connector) Fetch(ctx context.Context, root cid.Cid, o dag.CopyOptions) (dag.Entry, error) {
+func (c *Connector) FetchInto(ctx context.Context, dst blockstore.Store, root cid.Cid, o dag.CopyOptions) (dag.Entry, error) {
 	ctx, cancel := context.WithCancel(ctx) // ends the session
 	defer cancel()
 	if o.Stall <= 0 {
@@ -35,7 +51,7 @@ func (c *Connector) Fetch(ctx context.Context, root cid.Cid, o dag.CopyOptions) 
 	}
 	src := &fetcher{c: c, root: root, patience: o.Stall, session: c.session(ctx, bitswap.Watch{Stall: o.Stall, Timeout: o.Timeout})}
 	o.Timeout *= backstop
-	e, err := dag.Copy(ctx, recorder{c.store, src}, src, root, o)
+	e, err := dag.Copy(ctx, recorder{dst, src}, src, root, o)
 	src.close()
 	if err != nil {
 		return dag.Entry{}, c.explain("fetch", root.String(), src.why(err))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/hypha-node/hypha-node/bitswap"
+	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/dag"
 	blocks "github.com/ipfs/go-block-format"
@@ -12,28 +13,29 @@ import (
 	ipld "github.com/ipfs/go-ipld-format"
 )
 
-// Getter returns a source of single blocks for one operation, which ends with
-// ctx: the store first, then peers, whose blocks are put into the store. Once it
+// Getter returns a source of single blocks for an operation of the operator's,
+// which ends with ctx: the store first, then peers, whose blocks are put into the store. Once it
 // has given up on a block it gives up on all that the store does not have.
 func (c *Connector) Getter(ctx context.Context) dag.Getter {
-	return c.getter(ctx)
+	return c.getter(ctx, c.store)
 }
 
-// getter makes what Getter returns.
-func (c *Connector) getter(ctx context.Context) *getter {
-	return &getter{c: c, session: c.session(ctx, bitswap.Watch{Stall: c.stall(), Timeout: c.timeout()})}
+// getter makes what Getter returns, which sees what is here through a store.
+func (c *Connector) getter(ctx context.Context, here blockstore.Store) *getter {
+	return &getter{c: c, here: here, session: c.session(ctx, bitswap.Watch{Stall: c.stall(), Timeout: c.timeout()})}
 }
 
 // getter is what Getter returns.
 type getter struct {
 	c       *Connector
+	here    blockstore.Store
 	session func() *bitswap.Session
 }
 
 // Get returns one block. Of several concurrent calls none fails for time while
 // any of them gets something.
 func (g *getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	blk, err := g.c.store.Get(ctx, c)
+	blk, err := g.here.Get(ctx, c)
 	if err == nil || !ipld.IsNotFound(err) {
 		return blk, err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -38,9 +40,23 @@ func newListing(g *getter) *listing {
 	return &listing{getter: g, claims: make(map[cid.Cid]int), wake: make(chan struct{}, 1)}
 }
 
+// in returns the listing for who sees what is here through a store.
+func (l *listing) in(here blockstore.Store, acc connectors.Access) *scopedListing {
+	g := *l.getter
+	g.here = here
+	return &scopedListing{l, &g, acc}
+}
+
+// scopedListing is a listing for somebody.
+type scopedListing struct {
+	*listing
+	own *getter
+	acc connectors.Access
+}
+
 // Get returns one block and looks at where it leads.
-func (l *listing) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	blk, err := l.getter.Get(ctx, c)
+func (l *scopedListing) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	blk, err := l.own.Get(ctx, c)
 	if err == nil && c.Type() == cid.DagProtobuf {
 		l.look(blk.RawData())
 	}
@@ -49,8 +65,8 @@ func (l *listing) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 
 // GetSize returns the size of a raw block in bytes without reading it, where it
 // is known.
-func (l *listing) GetSize(ctx context.Context, c cid.Cid) (int, error) {
-	if size, err := l.c.store.GetSize(ctx, c); err == nil {
+func (l *scopedListing) GetSize(ctx context.Context, c cid.Cid) (int, error) {
+	if size, err := l.own.here.GetSize(ctx, c); err == nil {
 		return size, nil
 	}
 	l.mu.Lock()
@@ -59,7 +75,7 @@ func (l *listing) GetSize(ctx context.Context, c cid.Cid) (int, error) {
 	if ok {
 		return size, nil
 	}
-	blk, err := l.getter.Get(ctx, c)
+	blk, err := l.own.Get(ctx, c)
 	if err != nil {
 		return 0, err
 	}

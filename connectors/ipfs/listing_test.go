@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -55,7 +56,7 @@ func TestClaimBeyondABlockIsNotBelieved(t *testing.T) {
 	if err := n.AddRawLink("huge", &ipld.Link{Name: "huge", Size: maxClaim + 1, Cid: leaf.Cid()}); err != nil {
 		t.Fatal(err)
 	}
-	l := newListing(New(store, nil).getter(t.Context()))
+	l := newListing(New(store, nil).getter(t.Context(), store)).in(store, connectors.Access{})
 	l.look(n.RawData())
 	if size, err := l.GetSize(t.Context(), leaf.Cid()); err == nil {
 		t.Errorf("size is %d", size)

@@ -199,7 +199,11 @@ func (in *intake) bring(ctx context.Context, cancel context.CancelCauseFunc, d D
 		close(in.committed)
 	}
 	in.beside.Go(func() { in.listen(cancel) })
-	err = in.s.pull(ctx, in.from, in.r, content, follower)
+	store := in.s.cfg.Store
+	if k, ok := d.(Keeper); ok {
+		store = k.Store()
+	}
+	err = in.s.pull(ctx, store, delivered{in.from, in.r, content, follower})
 	free()
 	if err == nil {
 		select {

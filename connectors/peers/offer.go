@@ -67,6 +67,15 @@ type Follower interface {
 	Moved(ctx context.Context, n int64)
 }
 
+// Keeper is a Delivery that says where its file is kept. It is optional: else that
+// is Config.Store.
+type Keeper interface {
+	Delivery
+	// Store returns the store as the receiver sees and fills it: what is not in it
+	// is got from the sender, whoever else has it here.
+	Store() blockstore.Store
+}
+
 // ErrDelivered says that a transfer was delivered before; the sender is told
 // that it is delivered.
 var ErrDelivered = errors.New("transfer was delivered before")

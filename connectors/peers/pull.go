@@ -22,10 +22,18 @@ const copyPatience = 20
 // once more for other receivers.
 const copyWindow = 64 << 20
 
-// pull gets the file of an offer into the store: durable, and what the offer
-// says. content is the file when it came with the offer.
-func (s *Service) pull(ctx context.Context, from peer.ID, r *received, content []byte, f Follower) error {
-	have, err := s.cfg.Store.File(ctx, r.File.Root)
+// delivered is an offer that was taken.
+type delivered struct {
+	from     peer.ID
+	r        *received
+	content  []byte   // the file, when it came with the offer
+	follower Follower // nil: nobody
+}
+
+// pull gets the file of an offer into a store: durable, and what the offer says.
+func (s *Service) pull(ctx context.Context, store blockstore.Store, d delivered) error {
+	from, r, content, f := d.from, d.r, d.content, d.follower
+	have, err := store.File(ctx, r.File.Root)
 	if err == nil {
 		s.decline(from, r)
 		return same(have, r.File)
@@ -49,7 +57,7 @@ func (s *Service) pull(ctx context.Context, from peer.ID, r *received, content [
 		if err != nil {
 			return lie(err)
 		}
-		return s.copy(ctx, one{blk}, r.File, moved)
+		return s.copy(ctx, store, one{blk}, r.File, moved)
 	}
 	free, err := s.acquire(ctx, from, min(max(r.File.Size, 1), copyWindow))
 	if err != nil {
@@ -64,9 +72,9 @@ func (s *Service) pull(ctx context.Context, from peer.ID, r *received, content [
 	}
 	defer share.Release()
 	w := s.newCircle(ctx, from, r)
-	err = s.isFile(ctx, w, r.File)
+	err = isFile(ctx, rootGetter{store, w}, r.File)
 	if err == nil {
-		err = s.copy(ctx, w, r.File, moved)
+		err = s.copy(ctx, store, w, r.File, moved)
 	}
 	if failed := w.failure(); err != nil && failed != nil {
 		err = failed
@@ -82,9 +90,9 @@ func (s *Service) decline(from peer.ID, r *received) {
 	}
 }
 
-// copy takes a file into the store.
-func (s *Service) copy(ctx context.Context, src dag.Fetcher, f blockstore.File, moved func(context.Context, int) error) error {
-	_, err := dag.Copy(ctx, s.cfg.Store, src, f.Root, dag.CopyOptions{
+// copy takes a file into a store.
+func (s *Service) copy(ctx context.Context, dst blockstore.Store, src dag.Fetcher, f blockstore.File, moved func(context.Context, int) error) error {
+	_, err := dag.Copy(ctx, dst, src, f.Root, dag.CopyOptions{
 		Accept:  func(got dag.File) (map[string][]byte, error) { return nil, same(got, f) },
 		Pace:    moved,
 		Stall:   s.cfg.Stall,
@@ -120,8 +128,8 @@ func same(got, offered blockstore.File) error {
 }
 
 // isFile looks at the root before anything is stored.
-func (s *Service) isFile(ctx context.Context, w *circle, f blockstore.File) error {
-	info, err := dag.Stat(ctx, rootGetter{s.cfg.Store, w}, f.Root)
+func isFile(ctx context.Context, src rootGetter, f blockstore.File) error {
+	info, err := dag.Stat(ctx, src, f.Root)
 	switch {
 	case err != nil:
 		return judged(err)
