@@ -44,7 +44,7 @@ func TestRate(t *testing.T) {
 		from, to := newJob(t, shared.nodes[0]), newJob(t, shared.nodes[1], limit...)
 		from.write(t, "f", random(t, 902, size))
 		var put struct{ CID string }
-		from.post(t, "/resources/put", map[string]any{"path": "f"}).into(t, http.StatusOK, &put)
+		from.post(t, "/resources/put", map[string]any{"path": "f", "announce": true}).into(t, http.StatusOK, &put)
 		begin := time.Now()
 		got := to.fetch(t, map[string]any{"type": "cids", "values": []string{put.CID}})
 		slow(t, begin)

@@ -71,14 +71,13 @@ func (s *Stranger) Has(ctx context.Context, address string, cids ...cid.Cid) (ma
 
 // ask sends wants of one kind and waits for all answers.
 func (s *Stranger) ask(ctx context.Context, to peer.ID, kind pb.Message_Wantlist_WantType, cids []cid.Cid) (map[cid.Cid]bool, error) {
-	m, cancel := message.New(true), message.New(false)
+	m := message.New(true) // all that is wanted from now on: no want of before is
 	answers := make(map[cid.Cid]chan bool, len(cids))
 	s.mu.Lock()
 	for i, c := range cids {
 		answers[c] = make(chan bool, 1)
 		s.waiting[c] = answers[c]
 		m.AddEntry(c, int32(len(cids)-i), kind, true)
-		cancel.Cancel(c)
 	}
 	s.mu.Unlock()
 	if err := s.net.SendMessage(ctx, to, m); err != nil {
@@ -92,7 +91,7 @@ func (s *Stranger) ask(ctx context.Context, to peer.ID, kind pb.Message_Wantlist
 			return nil, errors.Join(fmt.Errorf("%s: no answer", c), ctx.Err())
 		}
 	}
-	return got, s.net.SendMessage(ctx, to, cancel)
+	return got, nil
 }
 
 // ReceiveMessage takes answers.
