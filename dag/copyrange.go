@@ -167,6 +167,9 @@ func (r *Reader) newCopier(off, end int64) *copier {
 	c := &copier{r: r, off: off, end: end, per: 64}
 	if r.local {
 		c.limit = localRuns()
+		if r.ahead > 0 {
+			c.limit = min(c.limit, max(2, int(r.ahead/runBytes)))
+		}
 	} else {
 		c.limit, c.per = window/runBytes*2, 1
 	}

@@ -17,7 +17,13 @@ type Reader struct {
 	top     *node
 	content *blockstore.Content // the file's content in one piece, not verified; nil if there is none
 	local   bool                // src is a store: no use in many requests at once
+	ahead   int64               // bytes of a store that a copy reads ahead of its writer; 0: as many as help
 }
+
+// ReadAhead bounds the bytes that each later copy out of a store holds, read and
+// verified ahead of who takes them: 0 means as many as help, about 2 MiB for each
+// processor and more. Two runs of 2 MiB are the least.
+func (r *Reader) ReadAhead(n int64) { r.ahead = n }
 
 // Open looks at the root of a file and checks its claims. src may be a
 // blockstore.Store, whose content in one piece is then read directly. The caller

@@ -240,3 +240,26 @@ func TestRemoteTree(t *testing.T) {
 		}
 	}
 }
+
+// TestReadAhead holds that a copy with little ahead holds no more buffers than that,
+// and brings the same bytes.
+func TestReadAhead(t *testing.T) {
+	b := content(11<<20 + 5)
+	s := newStore(t)
+	f := mustImport(t, s, b, ImportOptions{})
+	r, err := Open(t.Context(), s, f.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for ahead, most := range map[int64]int{0: localRuns(), 1: 2, 4 << 20: 2, 1 << 40: localRuns()} {
+		r.ReadAhead(ahead)
+		if got := r.newCopier(0, f.Size).limit; got != most {
+			t.Errorf("%d bytes ahead: %d runs, want %d", ahead, got, most)
+		}
+		var out bytes.Buffer
+		if n, err := r.CopyRange(t.Context(), &out, 3, -1); err != nil || n != f.Size-3 || !bytes.Equal(out.Bytes(), b[3:]) {
+			t.Errorf("%d bytes ahead: %d bytes, %v", ahead, n, err)
+		}
+	}
+}

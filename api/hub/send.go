@@ -19,6 +19,9 @@ const (
 	storedBuf = 8 << 20 // read ahead of a client, verified
 	crowdBuf  = 2 << 20 // the same when there are more than crowd requests
 	crowd     = 16
+	// storedStep is sent before it is asked again whether there is a crowd: each
+	// step begins with buffers that are new and a pipeline that is empty.
+	storedStep = 128 << 20
 )
 
 // pinName is the pin of what came in through the façade.
@@ -96,8 +99,9 @@ func (s *Server) sendStored(ctx context.Context, out *client, got ingest.Fetched
 	if !out.begun {
 		p.begin(out)
 	}
+	file.ReadAhead(storedBuf)
 	for off := p.off; off < p.end; {
-		n, err := file.CopyRange(ctx, out, off, min(s.ahead(), p.end-off))
+		n, err := file.CopyRange(ctx, out, off, min(s.step(), p.end-off))
 		if off += n; err != nil {
 			s.cut(ctx, err)
 			return
@@ -105,14 +109,14 @@ func (s *Server) sendStored(ctx context.Context, out *client, got ingest.Fetched
 	}
 }
 
-// ahead returns how many bytes are read ahead of a client.
-func (s *Server) ahead() int64 {
+// step returns how many bytes are sent in one go, at most storedBuf of them held.
+func (s *Server) step() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.serving > crowd {
 		return crowdBuf
 	}
-	return storedBuf
+	return storedStep
 }
 
 // cut notes why an answer ends too early: the server closes the connection of
