@@ -70,7 +70,7 @@ func (j *Job) Accept(ctx context.Context, from string, o peers.Offer, proven fun
 // inScope tells whether the sender may send such a file to this job.
 func (j *Job) inScope(from string, o peers.Offer, proven func(secret string) bool) bool {
 	switch {
-	case o.Job != j.scope.Job, j.sentByItself(from, o):
+	case o.Job != j.scope.Job, j.sentByItself(from, o), j.liars.has(from):
 		return false
 	case len(j.scope.Peers) > 0 && !slices.Contains(j.scope.Peers, from):
 		return false
@@ -319,6 +319,10 @@ func (d *delivery) Drop(err error) {
 	d.once.Do(func() {
 		if err == nil {
 			err = errors.New("the sender gave up")
+		}
+		if refusal, ok := errors.AsType[*peers.Refusal](err); ok && refusal.Lied {
+			d.job.liars.add(d.item.from)
+			d.job.log.Warn("sender is refused from now on", logJob(d.job), slog.String("peer", d.item.from), logError(err))
 		}
 		d.end(err)
 	})

@@ -92,6 +92,7 @@ type Job struct {
 	outbox     *outbox // nil: offline
 	lanes      *lanes
 	repeats    repeats
+	liars      liars
 	counters   counters
 	controller Controller
 	announce   func(ctx context.Context, root cid.Cid) error

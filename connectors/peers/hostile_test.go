@@ -194,6 +194,11 @@ func rogue(t *testing.T, a, b *node, f blockstore.File, change func(o *wireOffer
 	return answerOf(t, st)
 }
 
+func lied(err error) bool {
+	r, ok := errors.AsType[*Refusal](err)
+	return ok && r.Lied
+}
+
 func TestLiars(t *testing.T) {
 	data := content(5, 3<<20)
 	for _, p := range []dag.Profile{dag.V1_2025(), dag.V0_2015()} {
@@ -209,7 +214,8 @@ func TestLiars(t *testing.T) {
 				if code := rogue(t, a, b, f, change); code != CodeMismatch {
 					t.Errorf("answer is %q", code)
 				}
-				if kept, dropped := b.inbox.state(); len(kept) != 0 || len(dropped) != 1 || refusal(dropped[0]) != CodeMismatch {
+				kept, dropped := b.inbox.state()
+				if len(kept) != 0 || len(dropped) != 1 || refusal(dropped[0]) != CodeMismatch || !lied(dropped[0]) {
 					t.Errorf("kept %v, dropped %v", kept, dropped)
 				}
 				if _, err := b.store.File(t.Context(), f.Root); err == nil {
@@ -250,6 +256,9 @@ func TestNotAFile(t *testing.T) {
 	}
 	if code := rogue(t, a, b, f, func(*wireOffer) {}); code != CodeMismatch {
 		t.Errorf("a leaf that the sender lacks: %q", code)
+	}
+	if _, dropped := b.inbox.state(); lied(dropped[len(dropped)-1]) {
+		t.Error("what the sender has lost is taken for a lie")
 	}
 	b.empty(t)
 }

@@ -50,8 +50,8 @@ type Delivery interface {
 	// must be safe from a crash by then.
 	// An error is answered as those of Offered are.
 	Keep(ctx context.Context) error
-	// Drop is called when the transfer failed: nothing was kept. A *Refusal with
-	// CodeMismatch says that the sender lied about the content.
+	// Drop is called when the transfer failed: nothing was kept. A *Refusal that
+	// has Lied set says that the sender lied about the content.
 	Drop(err error)
 }
 
@@ -97,6 +97,7 @@ type Refusal struct {
 	Code       string
 	Detail     string
 	RetryAfter time.Duration // of CodeBusy; 0: none
+	Lied       bool          // in Drop: the sender's content was not what it offered, and no accident is the cause
 }
 
 // Error returns "code: detail".

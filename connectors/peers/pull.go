@@ -77,7 +77,7 @@ func (s *Service) pull(ctx context.Context, store blockstore.Store, d delivered)
 		err = s.copy(ctx, store, w, r.File, moved)
 	}
 	if failed := w.failure(); err != nil && failed != nil {
-		err = failed
+		err = judged(failed)
 	}
 	w.close(err == nil)
 	return err
@@ -114,7 +114,9 @@ func judged(err error) error {
 }
 
 // lie says that the content is not what the offer says.
-func lie(err error) *Refusal { return &Refusal{Code: CodeMismatch, Detail: err.Error()} }
+func lie(err error) *Refusal {
+	return &Refusal{Code: CodeMismatch, Detail: err.Error(), Lied: true}
+}
 
 // same compares what is there with what was offered.
 func same(got, offered blockstore.File) error {

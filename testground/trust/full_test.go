@@ -8,7 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/hypha-node/hypha-node/bridge"
+	"github.com/hypha-node/hypha-node/bridge/client"
 	"github.com/hypha-node/hypha-node/testground/rig"
 )
 
@@ -96,4 +99,53 @@ func drain(t *testing.T, n *rig.Node, acknowledged map[uint64]rig.Fetched) {
 	_, err = n.Run(rig.Within(t), "gc")
 	ok(t, err)
 	clear(acknowledged)
+}
+
+// TestFullDiskOfReceiver sends a job more than the disk of its node has room for:
+// the sender is told so, the receiver lives, nothing stays of it, and with room
+// again it arrives.
+func TestFullDiskOfReceiver(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	const size = 96 << 20
+	disk := mount(t, "-t", "tmpfs", "-o", "size=320m", "tmpfs")
+	from, to := &side{repo: filepath.Join(t.TempDir(), "a")}, &side{repo: filepath.Join(disk, "b")}
+	from.begin(t, "full")
+	to.begin(t, "full", "--reserve", "0")
+	defer stop(t, from.node)
+	defer stop(t, to.node)
+	sum, err := rig.WriteRandom(filepath.Join(from.job.WorkDir, "model"), 5, size)
+	ok(t, err)
+	peer, _ := to.peer(t)
+	address, err := to.node.Address(rig.Within(t))
+	ok(t, err)
+	_, err = from.node.Run(rig.Within(t), "connect", address)
+	ok(t, err)
+	ballast := filepath.Join(disk, "ballast")
+	_, err = rig.WriteRandom(ballast, 0, 240<<20)
+	ok(t, err)
+	c := client.New(from.job.Socket)
+	defer c.Close()
+	_, err = c.Send(rig.Within(t), bridge.SendRequest{Path: "model", Peers: []string{peer}, Timeout: 3 * time.Second})
+	var refused *client.Error
+	if !errors.As(err, &refused) || refused.Code != "delivery_failed" || refused.Results[0].Error != "no_space" {
+		t.Fatalf("a send to a full disk: %v, %+v", err, refused)
+	}
+	select {
+	case <-to.node.Ended():
+		t.Fatalf("a full disk ended the daemon: %s", to.node.Log())
+	default:
+	}
+	if left := partFiles(t, to.repo); len(left) > 0 {
+		t.Errorf("%d part files are left", len(left))
+	}
+	ok(t, os.Remove(ballast))
+	_, err = c.Send(rig.Within(t), bridge.SendRequest{Path: "model", Peers: []string{peer}})
+	ok(t, err)
+	files, err := filepath.Glob(filepath.Join(to.repo, "segments", "*.file"))
+	ok(t, err)
+	if len(files) != 1 {
+		t.Errorf("the store has files %q, and should have one of sha256 %s", files, sum)
+	}
 }

@@ -145,9 +145,9 @@ type side struct {
 }
 
 // begin starts the node, with its job of that id if it has none yet.
-func (s *side) begin(t *testing.T, id string) {
+func (s *side) begin(t *testing.T, id string, args ...string) {
 	t.Helper()
-	s.node = start(t, s.repo)
+	s.node = start(t, s.repo, args...)
 	if s.job.ID != "" {
 		return
 	}
