@@ -83,9 +83,13 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	})
 	n.onClose(func() error { client.Close(); return nil })
 	c.HF.Client, c.S3.Client = client.Client(), client.Client()
-	repositories := hf.New(c.HF)
+	var engine *ingest.Engine // the connector is asked after it was made
+	repositories := hf.New(c.HF).Knowing(func(ctx context.Context, key, scope string) (hf.File, bool) {
+		f, etag, ok := engine.Known(ctx, key, scope)
+		return hf.File{Size: f.Size, SHA256: &f.SHA256, ETag: etag}, ok
+	})
 	blocks := ipfs.New(n.store, n.exchange)
-	engine := ingest.New(ingest.Config{
+	engine = ingest.New(ingest.Config{
 		Store:      n.store,
 		Connectors: connectors.Set{client, repositories, s3.New(c.S3), blocks, file.New(nil)},
 		Blocks:     blocks,

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strings"
 	"unicode"
+
+	"github.com/hypha-node/hypha-node/connectors/hf"
 )
 
 // clean makes a text fit for a header field: printable ASCII in one line, of
@@ -26,21 +28,9 @@ func clean(s string) string {
 // links, as those to Xet's servers, are left out.
 func ownLinks(field, base string) string {
 	var links []string
-	for field != "" {
-		_, rest, ok := strings.Cut(field, "<")
-		if !ok {
-			break
-		}
-		uri, params, ok := strings.Cut(rest, ">")
-		if !ok {
-			break
-		}
-		params, after, more := strings.Cut(params, "<") // where the next link begins
-		if field = ""; more {
-			field = "<" + after
-		}
-		rel := relation(params)
-		u, err := url.Parse(uri)
+	for target, rels := range hf.Links([]string{field}) {
+		rel := pageOf(rels)
+		u, err := url.Parse(target)
 		if err != nil || u.Opaque != "" || rel == "" || !strings.HasPrefix(u.EscapedPath(), "/api/") {
 			continue
 		}
@@ -53,15 +43,11 @@ func ownLinks(field, base string) string {
 	return strings.Join(links, ", ")
 }
 
-// relation returns the relation to another page that the parameters of a link
-// state, "" if they state none.
-func relation(params string) string {
-	for param := range strings.SplitSeq(strings.TrimRight(params, ", \t"), ";") {
-		key, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-		if !strings.EqualFold(strings.TrimSpace(key), "rel") {
-			continue
-		}
-		switch rel := strings.ToLower(strings.Trim(strings.TrimSpace(value), `"`)); rel {
+// pageOf returns the relation to another page among those of a link, "" if there is
+// none.
+func pageOf(rels []string) string {
+	for _, rel := range rels {
+		switch rel {
 		case "next", "prev", "first", "last":
 			return rel
 		}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -48,6 +49,8 @@ type entry struct {
 	OID  string   `json:"oid"`  // git's sha1; of the pointer if LFS is set
 	LFS  *lfsInfo `json:"lfs"`
 	Xet  string   `json:"xetHash"` // 64 hex digits, maybe redacted to asterisks; "" if there is none
+
+	stored *File // what is stored of it, which nobody was asked about; nil if it was listed
 }
 
 // lfsInfo is what a pointer of git LFS says.
@@ -94,10 +97,15 @@ func (q *query) listed(ctx context.Context) iter.Seq2[entry, error] {
 func (q *query) named(ctx context.Context) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		for names := range slices.Chunk(q.ref.Filenames, maxBatch) {
-			found, err := q.pathsInfo(ctx, names)
-			if err != nil {
-				yield(entry{}, err)
-				return
+			found := q.known(ctx, names)
+			ask := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return found[name].stored != nil })
+			if len(ask) > 0 {
+				listed, err := q.pathsInfo(ctx, ask)
+				if err != nil {
+					yield(entry{}, err)
+					return
+				}
+				maps.Copy(found, listed)
 			}
 			for _, name := range names {
 				if !q.yieldNamed(ctx, found[name], name, yield) {
@@ -223,29 +231,11 @@ func (q *query) following(current string, h http.Header) (string, error) {
 	return next.String(), nil
 }
 
-// nextLink returns the target of rel="next" of Link fields (RFC 8288).
+// nextLink returns the target of rel="next" of Link fields.
 func nextLink(fields []string) string {
-	for _, field := range fields {
-		for field != "" {
-			_, rest, ok := strings.Cut(field, "<")
-			if !ok {
-				break
-			}
-			target, params, ok := strings.Cut(rest, ">")
-			if !ok {
-				break
-			}
-			// The parameters end where the next link begins.
-			params, field, ok = strings.Cut(params, "<")
-			if ok {
-				field = "<" + field
-			}
-			for param := range strings.SplitSeq(strings.TrimRight(params, ", \t"), ";") {
-				key, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-				if strings.EqualFold(key, "rel") && slices.Contains(strings.Fields(strings.Trim(value, `"`)), "next") {
-					return target
-				}
-			}
+	for target, rels := range Links(fields) {
+		if slices.Contains(rels, "next") {
+			return target
 		}
 	}
 	return ""

@@ -20,9 +20,14 @@ const mainRevision = "main"
 
 // Connector turns Hub references into items.
 type Connector struct {
-	cfg Config
-	xet *xet.Client
+	cfg   Config
+	xet   *xet.Client
+	known Known // nil: nothing is
 }
+
+// Known tells what is stored of a file under an item's key, for those who have the
+// scope: nothing is asked for of a file that is known at a commit.
+type Known func(ctx context.Context, key, scope string) (File, bool)
 
 var _ connectors.Connector = (*Connector)(nil)
 
@@ -32,6 +37,11 @@ func New(cfg Config) *Connector {
 		cfg.Endpoint = DefaultEndpoint
 	}
 	return &Connector{cfg: cfg, xet: xet.New(cfg.Client)}
+}
+
+// Knowing returns a connector that is told what is stored.
+func (c *Connector) Knowing(known Known) *Connector {
+	return &Connector{cfg: c.cfg, xet: c.xet, known: known}
 }
 
 // Supports takes references of type huggingface.
@@ -76,11 +86,12 @@ type query struct {
 	scope  string      // of the content; "" when it is public
 	public bool        // anybody may have the content, for certain
 	access access
+	stored Known // nil: nothing is
 }
 
 // newQuery returns a query that acts with the token; "" is nobody's.
 func (c *Connector) newQuery(ref connectors.Ref, token connectors.Secret, acc connectors.Access) *query {
-	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}}
+	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}, stored: c.known}
 	q.access.asking = make(chan struct{}, 1)
 	if c.cfg.Transport != TransportHTTP {
 		q.xet, q.first = c.xet, c.cfg.Transport == TransportXet
@@ -99,14 +110,16 @@ func (c *Connector) begin(ctx context.Context, ref connectors.Ref, acc connector
 		token = c.cfg.Token
 	}
 	q := c.newQuery(ref, token, acc)
-	if c.cfg.Offline {
+	if isCommit(ref.Revision) {
+		q.commit = ref.Revision
+	}
+	if c.cfg.Offline && (len(ref.Filenames) == 0 || len(q.known(ctx, ref.Filenames)) < len(ref.Filenames)) {
 		err := q.fail(errors.New("this node is set to work offline"))
 		err.Err = fmt.Errorf("%w: %w", connectors.ErrUpstream, err.Err)
 		err.Hint = "unset HF_HUB_OFFLINE to fetch from " + q.base
 		return nil, err
 	}
-	if isCommit(ref.Revision) {
-		q.commit = ref.Revision
+	if q.commit != "" {
 		return q, nil
 	}
 	info, err := q.revision(ctx)
@@ -122,6 +135,9 @@ func (c *Connector) begin(ctx context.Context, ref connectors.Ref, acc connector
 
 // item turns an entry of the repository into an item.
 func (q *query) item(e entry) (connectors.Item, error) {
+	if e.stored != nil {
+		return q.itemOf(*e.stored)
+	}
 	if e.Size < 0 {
 		return connectors.Item{}, q.upstream("the size of %s is negative", e.Path)
 	}
@@ -140,7 +156,7 @@ func (q *query) itemOf(f File) (connectors.Item, error) {
 		URL:      q.fileURL(f.Path),
 		SHA256:   f.SHA256,
 		GitSHA1:  f.GitSHA1,
-		Key:      "hf:" + q.ref.RepoType + "/" + q.ref.Repository + "@" + q.commit + "/" + f.Path,
+		Key:      q.key(f.Path),
 		Pinned:   true,
 		Revision: q.commit,
 		ETag:     f.ETag,
@@ -168,6 +184,27 @@ func (q *query) itemOf(f File) (connectors.Item, error) {
 		return q.client.Open(ctx, target, off, n, cond)
 	}
 	return it, nil
+}
+
+// key returns the key of a file at the commit.
+func (q *query) key(path string) string {
+	return "hf:" + q.ref.RepoType + "/" + q.ref.Repository + "@" + q.commit + "/" + path
+}
+
+// known returns what is stored of some files, if the reference itself names the
+// commit: else the hub is asked whether it still is the one.
+func (q *query) known(ctx context.Context, names []string) map[string]entry {
+	known := map[string]entry{}
+	if q.stored == nil || !isCommit(q.ref.Revision) {
+		return known
+	}
+	for _, name := range names {
+		if f, ok := q.stored(ctx, q.key(name), q.scope); ok {
+			f.RepoType, f.Repository, f.Commit, f.Path = q.ref.RepoType, q.ref.Repository, q.commit, name
+			known[name] = entry{Type: "file", Path: name, Size: f.Size, stored: &f}
+		}
+	}
+	return known
 }
 
 // fileURL returns the URL of a file at the commit.

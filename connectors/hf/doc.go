@@ -7,6 +7,7 @@
 //  2. Named files cost one paths-info request for every 500 of them, patterns
 //     cost the pages of the tree. Both tell size and digest: there is no HEAD
 //     and no request for each file before its bytes are fetched.
+//     Files that are named at a commit and stored already cost nothing.
 //  3. An item carries the sha256 of its content (large files) or git's sha1 of
 //     it (small ones), and a key that names these very bytes for ever.
 //

@@ -70,6 +70,9 @@ func (c *Connector) item(ref connectors.Ref, acc connectors.Access) (connectors.
 		Key:    "url:" + normalURL(u),
 		Scope:  scopeOf(u, target.Secret),
 	}
+	if ref.Checksum == "" {
+		target.Check = notPage(ref.Value, name)
+	}
 	if it.Scope != "" {
 		it.Key += "#" + it.Scope
 	}
@@ -104,12 +107,17 @@ func nameOf(ref connectors.Ref, u *url.URL) (string, error) {
 	if ref.Filename != "" {
 		return ref.Filename, nil
 	}
-	escaped := u.EscapedPath()
-	segment, err := url.PathUnescape(escaped[strings.LastIndexByte(escaped, '/')+1:])
+	segment, err := lastSegment(u)
 	if err != nil {
 		return "", &connectors.FieldError{Field: "value", Problem: "holds a bad percent escape"}
 	}
 	return safename.Clean(segment, unnamed), nil
+}
+
+// lastSegment returns the last segment of a URL's path, decoded.
+func lastSegment(u *url.URL) (string, error) {
+	escaped := u.EscapedPath()
+	return url.PathUnescape(escaped[strings.LastIndexByte(escaped, '/')+1:])
 }
 
 // secretsOf returns the headers of a request that only the URL's own origin may see.

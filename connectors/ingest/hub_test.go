@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -31,9 +32,15 @@ func newHubWith(t *testing.T, cfg hubtest.Config, ec ingest.Config) (*hubtest.Hu
 		client.Close()
 		must(t, hub.Close())
 	})
-	conn := hf.New(hf.Config{Endpoint: hub.URL, Client: client})
+	var e *ingest.Engine
+	known := func(ctx context.Context, key, scope string) (hf.File, bool) {
+		f, etag, ok := e.Known(ctx, key, scope)
+		return hf.File{Size: f.Size, SHA256: &f.SHA256, ETag: etag}, ok
+	}
+	conn := hf.New(hf.Config{Endpoint: hub.URL, Client: client}).Knowing(known)
 	ec.Connectors = connectors.Set{conn}
-	return hub, newEngine(t, ec)
+	e = newEngine(t, ec)
+	return hub, e
 }
 
 // all fetches everything that a URI stands for, by path.
@@ -161,4 +168,54 @@ func TestHubPrivate(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	checkPrivate(t, s, got["model.safetensors"].File, true)
+}
+
+// TestHubKnown: files that are named at a commit, and stored, cost no request at all;
+// those that are not are asked for, and nobody gets by that what the hub would refuse.
+func TestHubKnown(t *testing.T) {
+	hub, e := newHub(t, blockstore.NewMemory(), hubtest.Config{
+		Repos: []hubtest.Repo{
+			{ID: "owner/name", Files: repo()},
+			{ID: "owner/gated", Gated: "auto", Readers: []string{"reader"}, Files: map[string]hubtest.Content{"w.bin": hubtest.Random(9, 5000)}},
+		},
+		Tokens: map[string]hubtest.User{"good": {Name: "reader"}},
+	})
+	at := func(name, path string) string {
+		return "hf://owner/" + name + "@" + hub.Head("model/owner/"+name) + "/" + path
+	}
+	first := map[string]ingest.Fetched{}
+	for _, path := range []string{"model.safetensors", "config.json"} {
+		got, err := all(t, e, at("name", path), "")
+		must(t, err)
+		first[path] = got[path]
+	}
+	hub.ResetRequests()
+	for path, before := range first {
+		got, err := all(t, e, at("name", path), "")
+		must(t, err)
+		if g := got[path]; g.From != ingest.FromStore || g.File.Root != before.File.Root || g.ETag != before.ETag || g.ETag == "" {
+			t.Errorf("%s: %+v, want %+v", path, g, before)
+		}
+	}
+	if n := len(hub.Requests()); n != 0 {
+		t.Errorf("%d requests for what is stored, want none", n)
+	}
+	if got, err := all(t, e, at("name", "onnx"), ""); err != nil || got["onnx/model.onnx"].From != ingest.FromOrigin {
+		t.Errorf("a directory: %+v, %v", got, err)
+	}
+	if _, err := all(t, e, at("name", "none"), ""); !errors.Is(err, connectors.ErrNotFound) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+
+	_, err := all(t, e, at("gated", "w.bin"), "good")
+	must(t, err)
+	hub.ResetRequests()
+	if _, err := all(t, e, at("gated", "w.bin"), "good"); err != nil || len(hub.Requests()) != 0 {
+		t.Errorf("who has shown its credential: %v, %d requests", err, len(hub.Requests()))
+	}
+	for _, token := range []string{"", "bad"} {
+		if _, err := all(t, e, at("gated", "w.bin"), token); !errors.Is(err, connectors.ErrUnauthorized) {
+			t.Errorf("token %q: %v, want ErrUnauthorized", token, err)
+		}
+	}
 }

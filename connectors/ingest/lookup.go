@@ -84,6 +84,17 @@ func (e *Engine) lookupAlias(ctx context.Context, it connectors.Item, key string
 	return got, ok, err
 }
 
+// Known tells which file a key that never changes its meaning stands for, and the
+// entity tag that the item had, if it is stored and those with the scope may have it.
+func (e *Engine) Known(ctx context.Context, key, scope string) (f dag.File, etag string, ok bool) {
+	got, m, ok, err := e.lookupMeta(ctx, connectors.Item{Key: key, Size: -1, Scope: scope}, key)
+	if !ok || err != nil {
+		return dag.File{}, "", false
+	}
+	published := parseMeta(m).Published
+	return got.File, published, published != ""
+}
+
 // lookupMeta is lookupAlias with the alias' Meta.
 func (e *Engine) lookupMeta(ctx context.Context, it connectors.Item, key string) (Fetched, []byte, bool, error) {
 	a, err := e.cfg.Store.Alias(ctx, key)
@@ -123,8 +134,9 @@ func (e *Engine) admit(ctx context.Context, it connectors.Item, f dag.File, alia
 
 // meta is what the engine reads of an alias' Meta. The rest is the connector's.
 type meta struct {
-	ETag     string `json:"etag"`
-	Verified bool   `json:"verified"`
+	ETag      string `json:"etag"`
+	Published string `json:"published"` // connectors.Item.ETag
+	Verified  bool   `json:"verified"`
 }
 
 // parseMeta reads a Meta; one that can't be read says nothing.
@@ -150,6 +162,9 @@ func (e *Engine) metaOf(it connectors.Item, body *connectors.Body, verified bool
 	all["time"], all["verified"] = e.cfg.Now().Unix(), verified
 	if it.Scope != "" {
 		all["scope"] = it.Scope
+	}
+	if it.ETag != "" {
+		all["published"] = it.ETag
 	}
 	if _, has := all["etag"]; !has && body.ETag != "" {
 		all["etag"] = body.ETag
