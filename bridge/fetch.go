@@ -47,6 +47,10 @@ type Metadata struct {
 	ETag      string    `json:"etag,omitempty"`     // as published
 	Cached    bool      `json:"cached"`             // no byte of it was transferred for this request
 	From      string    `json:"from"`               // "origin", "store", "peer", "cache"
+
+	// Transport is how the origin's bytes came: "http", "xet", "http+xet"; "" for
+	// others.
+	Transport string `json:"transport,omitempty"`
 }
 
 // Fetch brings the files of a reference into the work directory and returns one

@@ -46,6 +46,7 @@ func (b *batch) materialize(ctx context.Context, it connectors.Item, name string
 			ETag:      etag,
 			Cached:    untransferred(got),
 			From:      string(got.From),
+			Transport: got.Transport,
 		},
 	}, nil
 }

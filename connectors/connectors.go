@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -138,6 +141,15 @@ type Body struct {
 	// that ends when the connection does): a cut is invisible, and only a
 	// digest can tell that the content is whole.
 	Unframed bool
+}
+
+// Transport names what has brought the bytes so far: "http", "xet", "http+xet"; ""
+// if that is not told, or there are none.
+func (b *Body) Transport() string {
+	if b.Via == nil {
+		return ""
+	}
+	return strings.Join(slices.Sorted(maps.Keys(b.Via())), "+")
 }
 
 // Set is an ordered list of connectors.

@@ -179,7 +179,7 @@ func (f *fetching) item(ctx context.Context, it connectors.Item, fetched func())
 	}
 	f.out.finished(it.Path)
 	got.Size, got.CID, got.SHA256 = res.File.Size, cidText(res.File.Root), digest(&res.File.SHA256)
-	got.From, got.Output = string(res.From), output
+	got.From, got.Transport, got.Output = string(res.From), res.Transport, output
 	return f.out.item(got)
 }
 
@@ -215,7 +215,7 @@ func (f *fetching) get(ctx context.Context, it connectors.Item) (ingest.Fetched,
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	o := ingest.Options{NoPin: true, Timeout: timeout(f.req.TimeoutMS), Access: operator(), Progress: func(p ingest.Progress) {
-		f.out.progress(Progress{Path: it.Path, Done: p.Done, Total: max(p.Total, 0), From: string(p.From)})
+		f.out.progress(Progress{Path: it.Path, Done: p.Done, Total: max(p.Total, 0), From: string(p.From), Transport: p.Transport})
 	}}
 	if f.dir == nil {
 		got, err := f.server.Engine.Fetch(ctx, it, o)

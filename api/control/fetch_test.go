@@ -16,7 +16,7 @@ func TestFetch(t *testing.T) {
 		got, err := items(r.Fetch(t.Context(), req))
 		must(t, err)
 		want := []Fetched{{
-			Path: "hello.txt", Size: 11, CID: helloCID, SHA256: sum(hello), From: "origin",
+			Path: "hello.txt", Size: 11, CID: helloCID, SHA256: sum(hello), From: "origin", Transport: "http",
 			Source: r.origin + "/dir/hello.txt", Output: filepath.Join(r.dir, "out", "hello.txt"),
 		}}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -24,6 +24,8 @@ type Progress struct {
 	Done  int64  `json:"done"`            // bytes
 	Total int64  `json:"total,omitempty"` // bytes; 0 while unknown
 	From  string `json:"from,omitempty"`  // "origin", "peer", "cache", "store"; "" for local files
+
+	Transport string `json:"transport,omitempty"` // of what came from the origin: "http", "xet", "http+xet"
 }
 
 // Identity answers "GET /v1/id".
@@ -90,11 +92,14 @@ type FetchRequest struct {
 
 // Fetched is one file that a fetch got.
 type Fetched struct {
-	Path     string `json:"path"`               // relative, as the reference names it
-	Size     int64  `json:"size"`               // bytes; -1 if unknown (dry run)
-	CID      string `json:"cid,omitempty"`      // absent in a dry run if unknown
-	SHA256   string `json:"sha256,omitempty"`   // 64 hex digits; absent for directories
-	From     string `json:"from,omitempty"`     // "origin", "peer", "cache", "store"
+	Path   string `json:"path"`             // relative, as the reference names it
+	Size   int64  `json:"size"`             // bytes; -1 if unknown (dry run)
+	CID    string `json:"cid,omitempty"`    // absent in a dry run if unknown
+	SHA256 string `json:"sha256,omitempty"` // 64 hex digits; absent for directories
+	From   string `json:"from,omitempty"`   // "origin", "peer", "cache", "store"
+	// Transport is how the origin's bytes came: "http", "xet", "http+xet"; absent for others.
+	Transport string `json:"transport,omitempty"`
+
 	Source   string `json:"source"`             // URL or CID that it stands for, without credentials
 	Revision string `json:"revision,omitempty"` // commit that the source's revision was resolved to
 	Output   string `json:"output,omitempty"`   // absolute path that was written

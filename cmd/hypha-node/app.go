@@ -77,6 +77,9 @@ func (a *app) nodeConfig() (node.Config, error) {
 	if hub.Endpoint == "" {
 		hub.Endpoint = s.HFEndpoint
 	}
+	if s.HFTransport != "" {
+		hub.Transport = s.HFTransport
+	}
 	objects := s3.ConfigFromEnv(os.LookupEnv)
 	objects.Endpoints = s.s3
 	return node.Config{

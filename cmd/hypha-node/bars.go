@@ -78,7 +78,11 @@ func (b *bars) update(p control.Progress) {
 		at.SetTotal(p.Total, false)
 	}
 	counts := known && at.last.From == p.From
-	at.from.Store(&p.From)
+	from := p.From
+	if from != "" {
+		from += over(p.Transport)
+	}
+	at.from.Store(&from)
 	at.last = p
 	if counts {
 		at.EwmaSetCurrent(p.Done, max(now.Sub(at.at), time.Millisecond))

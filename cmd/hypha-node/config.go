@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/hypha-node/hypha-node/bitswap"
+	"github.com/hypha-node/hypha-node/connectors/hf"
 	"github.com/hypha-node/hypha-node/internal/atomicfile"
 	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/jobs"
@@ -76,6 +78,13 @@ func (a *app) effective() (map[string]any, error) {
 		}
 		s.HFEndpoint = cfg.HF.Endpoint
 	}
+	if s.HFTransport == "" {
+		cfg, err := a.nodeConfig()
+		if err != nil {
+			return nil, err
+		}
+		s.HFTransport = cmp.Or(cfg.HF.Transport, hf.TransportAuto)
+	}
 	if s.HFCache == "" {
 		cfg, err := a.nodeConfig()
 		if err != nil {
@@ -92,7 +101,7 @@ func (a *app) effective() (map[string]any, error) {
 	list := func(values []string) []string { return append([]string{}, values...) }
 	all := map[string]any{
 		"listen": list(s.Listen), "bootstrap": list(s.Bootstrap), "peers": list(s.Peers), "http_allow": list(s.HTTPAllow),
-		"hf_cache": s.HFCache, "hf_endpoint": s.HFEndpoint, "hub": s.Hub, "log_level": s.LogLevel, "reserve": s.Reserve,
+		"hf_cache": s.HFCache, "hf_endpoint": s.HFEndpoint, "hf_transport": s.HFTransport, "hub": s.Hub, "log_level": s.LogLevel, "reserve": s.Reserve,
 		"gateway": s.Gateway, "gateway_fetch": s.GatewayFetch, "gateway_hosts": list(s.GatewayHosts),
 		"max_running": s.MaxRunning, "log_size": s.LogSize, "max_rate": s.MaxRate, "job_users": s.JobUsers,
 		"isolation": string(s.walls.Default), "isolation_read": list(s.IsolationRead), "isolation_write": list(s.IsolationWrite),
@@ -219,7 +228,7 @@ func editConfig(text []byte, key string, values []string) ([]byte, error) {
 func assignment(key string, values []string) (string, error) {
 	var value any = values
 	switch key {
-	case "gateway", "gateway_fetch", "hf_cache", "hf_endpoint", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "reserve":
+	case "gateway", "gateway_fetch", "hf_cache", "hf_endpoint", "hf_transport", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "reserve":
 		if len(values) != 1 {
 			return "", fmt.Errorf("%s takes one value", key)
 		}

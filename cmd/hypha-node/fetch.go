@@ -77,7 +77,7 @@ func (c *fetchCmd) show(a *app, f control.Fetched) error {
 		text = append(text, "sha256:"+f.SHA256)
 	}
 	if f.From != "" {
-		text = append(text, "from "+f.From)
+		text = append(text, "from "+f.From+over(f.Transport))
 	}
 	switch {
 	case f.Transfer == nil:
@@ -87,6 +87,14 @@ func (c *fetchCmd) show(a *app, f control.Fetched) error {
 		text = append(text, humanize.Bytes(*f.Transfer)+" over the network")
 	}
 	return a.out.print(f, "%s", strings.Join(text, "  "))
+}
+
+// over says how bytes came that did not come over HTTP alone.
+func over(transport string) string {
+	if transport == "" || transport == "http" {
+		return ""
+	}
+	return " over " + transport
 }
 
 // reference returns the JSON of a reference of the command line: a URI, a CID,

@@ -36,6 +36,8 @@ type fileConfig struct {
 	LogLevel   string   `toml:"log_level,omitempty" json:"log_level,omitempty"`
 	Reserve    string   `toml:"reserve,omitempty" json:"reserve,omitempty"` // size
 
+	HFTransport string `toml:"hf_transport,omitempty" json:"hf_transport,omitempty"` // auto, http, xet
+
 	GatewayFetch bool     `toml:"gateway_fetch,omitempty" json:"gateway_fetch,omitempty"`
 	GatewayHosts []string `toml:"gateway_hosts,omitempty" json:"gateway_hosts,omitempty"` // names
 
@@ -77,7 +79,7 @@ type s3Config struct {
 // tables.
 func configKeys() []string {
 	return []string{
-		"bootstrap", "gateway", "gateway_fetch", "gateway_hosts", "hf_cache", "hf_endpoint", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
+		"bootstrap", "gateway", "gateway_fetch", "gateway_hosts", "hf_cache", "hf_endpoint", "hf_transport", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
 		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve",
 	}
 }
@@ -151,6 +153,9 @@ func (s settings) check() (settings, error) {
 	}
 	if s.HFCache != "" && s.HFCache != cacheOff && !filepath.IsAbs(s.HFCache) {
 		return s, fmt.Errorf("hf_cache: %q is neither an absolute path nor %q", s.HFCache, cacheOff)
+	}
+	if s.HFTransport != "" && !hf.IsTransport(s.HFTransport) {
+		return s, fmt.Errorf("hf_transport: %q is none of auto, http, xet", s.HFTransport)
 	}
 	if s.Reserve != "" {
 		n, err := humanize.ParseBytes(s.Reserve)
@@ -281,6 +286,7 @@ func (a *app) settings() (settings, error) {
 			*into = flag
 		}
 	}
+	over(&s.HFTransport, os.Getenv("HYPHA_HF_TRANSPORT"))
 	over(&s.LogLevel, a.cli.LogLevel)
 	over(&s.Reserve, a.cli.Reserve)
 	over(&s.MaxRate, a.cli.Fetch.MaxRate)

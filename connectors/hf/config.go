@@ -37,7 +37,7 @@ type Config struct {
 // their order: HF_ENDPOINT; the token from HF_TOKEN, HUGGING_FACE_HUB_TOKEN or
 // the file HF_TOKEN_PATH (default $HF_HOME/token, HF_HOME by default
 // $XDG_CACHE_HOME/huggingface or ~/.cache/huggingface), unless
-// HF_HUB_DISABLE_IMPLICIT_TOKEN is set; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE.
+// HF_HUB_DISABLE_IMPLICIT_TOKEN is set; HF_HUB_DISABLE_XET; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE.
 // lookup is os.LookupEnv, home the user's home directory. Client stays nil.
 func ConfigFromEnv(lookup func(string) (string, bool), home string) Config {
 	get := func(name string) string {
@@ -47,6 +47,9 @@ func ConfigFromEnv(lookup func(string) (string, bool), home string) Config {
 	cfg := Config{
 		Endpoint: strings.TrimRight(get("HF_ENDPOINT"), "/"),
 		Offline:  isTrue(get("HF_HUB_OFFLINE")) || isTrue(get("TRANSFORMERS_OFFLINE")),
+	}
+	if isTrue(get("HF_HUB_DISABLE_XET")) {
+		cfg.Transport = TransportHTTP
 	}
 	if isTrue(get("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
 		return cfg

@@ -18,7 +18,7 @@ import (
 
 // xetModel is a model with a file of several xorbs.
 func xetModel() map[string]hubtest.Content {
-	return map[string]hubtest.Content{"model.safetensors": hubtest.Random(21, 3<<20+7)}
+	return map[string]hubtest.Content{"model.safetensors": hubtest.Random(21, 1_200_007)}
 }
 
 // xetItem returns the file of a hub that offers it by Xet.
@@ -84,10 +84,10 @@ func TestTransports(t *testing.T) {
 		{"the bridge refuses", hf.TransportAuto, false, []hubtest.Fault{bridge(hubtest.Fault{Status: 403})}, "xet"},
 		{"the bridge is down", hf.TransportAuto, false, []hubtest.Fault{bridge(hubtest.Fault{Status: 503})}, "xet"},
 		{"the bridge asks to wait", hf.TransportAuto, false, []hubtest.Fault{bridge(hubtest.Fault{Status: 429, RetryAfter: "120"})}, "xet"},
-		{"the bridge breaks in the middle", hf.TransportAuto, false, []hubtest.Fault{bridge(hubtest.Fault{Cut: true, At: 1e6})}, "http xet"},
-		{"the bridge stalls in the middle", hf.TransportAuto, false, []hubtest.Fault{bridge(hubtest.Fault{Stall: true, At: 1e6})}, "http xet"},
-		{"the bridge breaks in the middle, version 1", hf.TransportAuto, true, []hubtest.Fault{bridge(hubtest.Fault{Cut: true, At: 1e6})}, "http xet"},
-		{"the bridge breaks once", hf.TransportAuto, false, []hubtest.Fault{bridge(hubtest.Fault{Cut: true, At: 1e6, Times: 1})}, "http"},
+		{"the bridge breaks in the middle", hf.TransportAuto, false, []hubtest.Fault{bridge(hubtest.Fault{Cut: true, At: 3e5})}, "http xet"},
+		{"the bridge stalls in the middle", hf.TransportAuto, false, []hubtest.Fault{bridge(hubtest.Fault{Stall: true, At: 3e5})}, "http xet"},
+		{"the bridge breaks in the middle, version 1", hf.TransportAuto, true, []hubtest.Fault{bridge(hubtest.Fault{Cut: true, At: 3e5})}, "http xet"},
+		{"the bridge breaks once", hf.TransportAuto, false, []hubtest.Fault{bridge(hubtest.Fault{Cut: true, At: 3e5, Times: 1})}, "http"},
 
 		{"the token is refused", hf.TransportXet, false, []hubtest.Fault{{Path: "xet-read-token", Status: 403}}, "http"},
 		{"there are no tokens", hf.TransportXet, false, []hubtest.Fault{{Path: "xet-read-token", Status: 500}}, "http"},
@@ -99,16 +99,16 @@ func TestTransports(t *testing.T) {
 		{"a signed URL is refused once", hf.TransportXet, false, []hubtest.Fault{xorbs(hubtest.Fault{Status: 403, Times: 1})}, "xet"},
 		{"every signed URL is refused", hf.TransportXet, false, []hubtest.Fault{xorbs(hubtest.Fault{Status: 403})}, "http"},
 		{"xorbs break at once", hf.TransportXet, false, []hubtest.Fault{xorbs(hubtest.Fault{Cut: true})}, "http"},
-		{"xorbs break in the middle", hf.TransportXet, true, []hubtest.Fault{xorbs(hubtest.Fault{Cut: true, At: 8e5})}, "http xet"},
-		{"xorbs stall in the middle", hf.TransportXet, true, []hubtest.Fault{xorbs(hubtest.Fault{Stall: true, At: 8e5})}, "http xet"},
+		{"xorbs break in the middle", hf.TransportXet, true, []hubtest.Fault{xorbs(hubtest.Fault{Cut: true, At: 2e5})}, "http xet"},
+		{"xorbs stall in the middle", hf.TransportXet, true, []hubtest.Fault{xorbs(hubtest.Fault{Stall: true, At: 2e5})}, "http xet"},
 		{"a chunk's header is broken", hf.TransportXet, true, []hubtest.Fault{xorbs(hubtest.Fault{Corrupt: true})}, "http"},
 		{"a boundary is broken", hf.TransportXet, false, []hubtest.Fault{xorbs(hubtest.Fault{Corrupt: true, At: 4})}, "http"},
 
 		{"there and back", hf.TransportAuto, true, []hubtest.Fault{
-			bridge(hubtest.Fault{Cut: true, At: 1e5, Times: 2}), xorbs(hubtest.Fault{Cut: true, At: 8e5}),
+			bridge(hubtest.Fault{Cut: true, At: 5e4, Times: 2}), xorbs(hubtest.Fault{Cut: true, At: 2e5}),
 		}, "http xet"},
 		{"there and back from xet", hf.TransportXet, true, []hubtest.Fault{
-			xorbs(hubtest.Fault{Cut: true, At: 8e5}), bridge(hubtest.Fault{Cut: true, At: 2e6}),
+			xorbs(hubtest.Fault{Cut: true, At: 2e5}), bridge(hubtest.Fault{Cut: true, At: 7e5}),
 		}, "http xet"},
 	}
 	want := bytesOf(t, xetModel()["model.safetensors"])
@@ -120,7 +120,7 @@ func TestTransports(t *testing.T) {
 			for _, f := range tt.faults {
 				hub.Plant(f)
 			}
-			offsets := []int64{0, 1, 2_999_999}
+			offsets := []int64{0, 1, 1_199_999}
 			if strings.Contains(tt.name, "stall") {
 				offsets = offsets[:1] // each takes its time
 			}

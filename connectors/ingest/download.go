@@ -229,7 +229,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 	if got.ETag == "" {
 		got.ETag = body.ETag
 	}
-	o := dag.ImportOptions{Size: max(want.size, 0), Progress: f.advance, Keep: kept}
+	o := dag.ImportOptions{Size: max(want.size, 0), Progress: f.advanceBy(body), Keep: kept}
 	if b != nil {
 		in.off, o.Resume, b.used = b.Size(), b.Partial, true
 		f.part.open(b.Partial)
@@ -249,7 +249,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 			return nil, err
 		}
 		if err := want.check(it, file, git); err != nil {
-			return nil, err
+			return nil, overTransports(err, body)
 		}
 		return e.aliases(it, body, want)
 	}
@@ -261,12 +261,23 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		e.forget(ctx, it)
 	}
 	if f.from == FromOrigin {
-		got.OriginBytes = in.n
+		got.OriginBytes, got.Transport = in.n, body.Transport()
 	}
 	if err == nil {
 		err = e.admitted(ctx, it, &got)
 	}
 	return got, err
+}
+
+// overTransports says in an error by what the bytes have come, if not over HTTP alone.
+func overTransports(err error, body *connectors.Body) error {
+	ce, ok := errors.AsType[*connectors.Error](err)
+	if by := body.Transport(); ok && by != "" && by != "http" {
+		told := *ce
+		told.Err = fmt.Errorf("%w; its bytes came over %s", ce.Err, by)
+		return &told
+	}
+	return err
 }
 
 // aliases adds the names under which the content will be found again.

@@ -126,6 +126,8 @@ type Progress struct {
 	Done  int64 // bytes, with those that an earlier download left
 	Total int64 // bytes, -1 while unknown
 	From  From  // "" while that is being found out
+
+	Transport string // of what came from the origin: "http", "xet", "http+xet"; "" if not told
 }
 
 // Fetched is a file that is in the store, and how it got there.
@@ -136,6 +138,7 @@ type Fetched struct {
 	Shared      bool   // another call's download brought it: its bytes count there
 	OriginBytes int64  // read from the origin
 	PeerBytes   int64  // of content got from peers
+	Transport   string // by which the origin's bytes came: "http", "xet", "http+xet"; "" if not told
 	ETag        string // as the origin published it, "" if it did not
 	// Verified says that the content has a digest (or root) that the caller or
 	// the source named, not just a length.

@@ -135,7 +135,7 @@ func (e *Engine) wait(ctx context.Context, f *flight, w *watcher, report func(Pr
 			got.Teed = whole && got.From != FromStore
 			got.Shared = !w.leads && got.From != FromStore
 			if report != nil {
-				report(Progress{Done: got.File.Size, Total: got.File.Size, From: got.From})
+				report(Progress{Done: got.File.Size, Total: got.File.Size, From: got.From, Transport: got.Transport})
 			}
 			return got, nil
 		case <-ctx.Done():
@@ -223,6 +223,17 @@ func (f *flight) advance(n int64) {
 	defer f.mu.Unlock()
 	f.progress.Done += n
 	f.tell()
+}
+
+// advanceBy returns what counts the bytes of a body.
+func (f *flight) advanceBy(body *connectors.Body) func(n int64) {
+	return func(n int64) {
+		by := body.Transport()
+		f.mu.Lock()
+		f.progress.Transport = by
+		f.mu.Unlock()
+		f.advance(n)
+	}
 }
 
 // tell wakes all who wait; the caller holds the lock.

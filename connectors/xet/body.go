@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -45,6 +46,7 @@ type body struct {
 	out     []byte
 	run     run
 	staged  []stage
+	large   bool  // several ranges at once were too large to be kept
 	renewed bool  // the plan was asked for once more since the last byte
 	wasted  int64 // bytes that were fetched for nothing
 	gave    int64 // bytes that were read
@@ -101,7 +103,7 @@ func (b *body) renew() error {
 	if err != nil {
 		return err
 	}
-	b.plan, b.due, b.staged = p, 0, nil
+	b.plan, b.due, b.staged, b.large = p, 0, nil, false
 	b.enter()
 	b.skip = p.skip
 	return nil
@@ -183,6 +185,7 @@ func (b *body) term() error {
 		return nil // it is what comes next in the same answer
 	}
 	b.release()
+	b.staged = slices.DeleteFunc(b.staged, func(s stage) bool { return b.plan.last[s.xorb] < b.due })
 	if b.unstage(t) {
 		return nil
 	}
@@ -206,7 +209,7 @@ func (b *body) term() error {
 // ranges at once, as it was signed, unless that is too much to be kept.
 func (b *body) open(f fetch, at int, t term) error {
 	b.host = hostOf(f.url)
-	if len(f.ranges) > 1 && f.size() <= maxStage {
+	if len(f.ranges) > 1 && !b.large && f.size() <= b.room() {
 		if err := b.fetchAll(f, t); err != nil || b.unstage(t) {
 			return err
 		}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/pierrec/lz4/v4"
 )
 
 // Bounds of a xorb, from xet-core (xorb_object/constants.rs, xorb_chunk_format.rs).
@@ -34,21 +32,6 @@ type chunks struct {
 	packed []byte
 	plain  []byte // the last chunk
 	spare  []byte
-	frame  limitedReader
-	lz4    *lz4.Reader
-}
-
-// limitedReader reads what is left of a chunk's stored bytes.
-type limitedReader struct{ left []byte }
-
-// Read reads on.
-func (r *limitedReader) Read(p []byte) (int, error) {
-	if len(r.left) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, r.left)
-	r.left = r.left[n:]
-	return n, nil
 }
 
 // reset makes the chunks those of another part.
@@ -79,7 +62,8 @@ func (c *chunks) next() ([]byte, error) {
 	if h[4] == schemeNone {
 		return c.packed, nil
 	}
-	if err := c.unpack(size); err != nil {
+	c.plain = grow(c.plain, size)
+	if err := unframe(c.plain, c.packed); err != nil {
 		return nil, err
 	}
 	if h[4] == schemeGroupedLZ4 {
@@ -88,25 +72,6 @@ func (c *chunks) next() ([]byte, error) {
 		c.plain, c.spare = c.spare, c.plain
 	}
 	return c.plain, nil
-}
-
-// unpack decodes the LZ4 frame of a chunk, which must be size bytes.
-func (c *chunks) unpack(size int) error {
-	c.frame.left = c.packed
-	if c.lz4 == nil {
-		c.lz4 = lz4.NewReader(&c.frame)
-	} else {
-		c.lz4.Reset(&c.frame)
-	}
-	c.plain = grow(c.plain, size)
-	if _, err := io.ReadFull(c.lz4, c.plain); err != nil {
-		return fmt.Errorf("%w: LZ4: %w", errMalformed, inside(err))
-	}
-	var more [1]byte
-	if n, err := c.lz4.Read(more[:]); n > 0 || !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: LZ4: more than %d bytes", errMalformed, size)
-	}
-	return nil
 }
 
 // ungroup puts bytes back into their places: src has those of the places 0, 4, 8…

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/pierrec/lz4/v4"
@@ -72,7 +73,11 @@ func TestChunkLies(t *testing.T) {
 	longer[5]++
 	shorter[5]--
 	bent := bytes.Clone(good)
-	bent[len(bent)-1] ^= 1
+	bent[4+chunkHeader] ^= 0x80 // version
+	dictionary := bytes.Clone(good)
+	dictionary[4+chunkHeader] |= flagDictionary
+	reserved := bytes.Clone(good)
+	reserved[4+chunkHeader] |= flagReserved
 	tests := map[string][]byte{
 		"version":                    append(header(1, 4, 0, 4), "four"...),
 		"scheme 3":                   append(header(0, 4, 3, 4), "four"...),
@@ -85,7 +90,10 @@ func TestChunkLies(t *testing.T) {
 		"two sizes, not compressed":  append(header(0, 4, 0, 5), "four."...),
 		"longer than it says":        shorter,
 		"shorter than it says":       longer,
-		"checksum":                   bent,
+		"another version of frames":  bent,
+		"a dictionary":               dictionary,
+		"a reserved flag":            reserved,
+		"bytes behind the frame":     append(header(0, len(good)-7, 1, 5000), append(bytes.Clone(good[8:]), 0)...),
 		"no frame":                   append(header(0, 4, 1, 4), "four"...),
 		"cut in the header":          good[:5],
 		"cut behind the header":      good[:8],
@@ -100,6 +108,73 @@ func TestChunkLies(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, len(chunk), err)
 		}
 	}
+}
+
+// TestFrames: frames in all the forms that an encoder makes.
+func TestFrames(t *testing.T) {
+	for _, size := range []lz4.BlockSize{lz4.Block64Kb, lz4.Block256Kb, lz4.Block4Mb} {
+		for _, sums := range []bool{false, true} {
+			for _, n := range []int{1, 65536, 65537, maxChunk} {
+				for _, plain := range [][]byte{text(n), noise(n)} {
+					var out bytes.Buffer
+					w := lz4.NewWriter(&out)
+					err := w.Apply(lz4.BlockSizeOption(size), lz4.ChecksumOption(sums), lz4.BlockChecksumOption(sums), lz4.SizeOption(uint64(n)))
+					if err == nil {
+						_, err = w.Write(plain)
+					}
+					if err := errors.Join(err, w.Close()); err != nil {
+						t.Fatal(err)
+					}
+					got := make([]byte, n)
+					if err := unframe(got, out.Bytes()); err != nil || !bytes.Equal(got, plain) {
+						t.Errorf("%d bytes, blocks %v, checksums %t: %v", n, size, sums, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestLinkedBlocks: a block may copy from the one before, as in frames whose blocks
+// depend on each other.
+func TestLinkedBlocks(t *testing.T) {
+	plain := []byte("0123456789abcdef")
+	first := append([]byte{0xf0, 1}, plain...)                   // 16 literals
+	second := []byte{0x0c, 16, 0, 0x50, 'v', 'w', 'x', 'y', 'z'} // 16 bytes from 16 before, then 5 literals
+	frame := []byte{0x04, 0x22, 0x4d, 0x18, 1 << 6, 4 << 4, 0}
+	for _, block := range [][]byte{first, second} {
+		frame = append(append(frame, byte(len(block)), 0, 0, 0), block...)
+	}
+	frame = append(frame, 0, 0, 0, 0)
+	want := string(plain) + string(plain) + "vwxyz"
+	got := make([]byte, len(want))
+	if err := unframe(got, frame); err != nil || string(got) != want {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// noise returns n bytes that don't compress.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
+	return b
+}
+
+// FuzzFrame holds the decoder to the library's: what both take is the same.
+func FuzzFrame(f *testing.F) {
+	f.Add(pack(f, schemeLZ4, text(300))[chunkHeader:], 300)
+	f.Add(pack(f, schemeLZ4, noise(300))[chunkHeader:], 300)
+	f.Fuzz(func(t *testing.T, frame []byte, size int) {
+		got := make([]byte, 1+uint(size)%maxChunk)
+		if unframe(got, frame) != nil {
+			return
+		}
+		want := make([]byte, len(got)+1)
+		n, err := io.ReadFull(lz4.NewReader(bytes.NewReader(frame)), want)
+		if errors.Is(err, io.ErrUnexpectedEOF) && !bytes.Equal(got, want[:n]) {
+			t.Fatalf("%d bytes, the library has %d", len(got), n)
+		}
+	})
 }
 
 func FuzzChunks(f *testing.F) {

@@ -11,7 +11,7 @@ import (
 // Bounds of what is believed to be a reconstruction.
 const (
 	maxAnswer = 32 << 20 // bytes of JSON
-	maxTerms  = 64 << 10 // terms, and ranges of signed URLs
+	maxTerms  = 16 << 10 // terms, and ranges of signed URLs: twice the number of the smallest chunks in a batch
 )
 
 // errPlan says that an answer is no reconstruction of what was asked for.
@@ -28,6 +28,7 @@ type plan struct {
 	skip  int64 // bytes of the first term that come before the range
 	terms []term
 	xorbs map[string][]fetch
+	last  map[string]int // index of the last term of each xorb
 }
 
 // term is a run of chunks of a xorb.
@@ -84,7 +85,7 @@ func parsePlan(body []byte, n int64) (*plan, error) {
 	if err := json.Unmarshal(body, &a); err != nil {
 		return nil, fmt.Errorf("%w: no JSON of that shape", errPlan)
 	}
-	p := &plan{xorbs: map[string][]fetch{}}
+	p := &plan{xorbs: map[string][]fetch{}, last: map[string]int{}}
 	if err := p.takeTerms(a, n); err != nil {
 		return nil, err
 	}
@@ -120,6 +121,7 @@ func (p *plan) takeTerms(a answer, n int64) error {
 			return fmt.Errorf("%w: more terms than the range has", errPlan)
 		}
 		left -= t.Size
+		p.last[t.Hash] = i
 		p.terms = append(p.terms, term{xorb: t.Hash, chunks: chunks, size: t.Size})
 	}
 	if left > 0 {

@@ -19,10 +19,7 @@ func (b *body) fetchAll(f fetch, t term) error {
 	if err != nil {
 		return err
 	}
-	room := int64(maxStage)
-	for _, s := range b.staged {
-		room -= s.size
-	}
+	room := b.room()
 	got := make([]stage, 0, len(f.ranges))
 	for _, r := range f.ranges {
 		if err := parts.next(r.bytes); err != nil {
@@ -33,6 +30,7 @@ func (b *body) fetchAll(f fetch, t term) error {
 			return err
 		}
 		if room -= s.size; room < 0 {
+			b.large = true
 			return nil
 		}
 		got = append(got, s)
@@ -40,6 +38,15 @@ func (b *body) fetchAll(f fetch, t term) error {
 	b.staged = append(b.staged, got...)
 	_, _ = io.CopyN(io.Discard, parts.src, maxPartLine) //nolint:errcheck // the last boundary: only to keep its connection
 	return nil
+}
+
+// room returns how much more may be kept: bytes.
+func (b *body) room() int64 {
+	room := int64(maxStage)
+	for _, s := range b.staged {
+		room -= s.size
+	}
+	return room
 }
 
 // unpack decodes one range, of which it keeps a little more than room at most.

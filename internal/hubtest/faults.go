@@ -14,6 +14,7 @@ type Fault struct {
 	CDN   bool   // requests to the CDN
 	CAS   bool   // requests to the Xet storage; if neither, those to the hub
 	Times int    // how many requests it befalls; 0 means all
+	After int    // how many requests pass before
 
 	Status     int    // answer with this status, nothing else
 	Code       string // X-Error-Code beside Status
@@ -30,13 +31,14 @@ type Fault struct {
 type planted struct {
 	Fault
 	left int
+	pass int
 }
 
 // Plant adds a fault; those planted first befall first.
 func (h *Hub) Plant(f Fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.faults = append(h.faults, &planted{Fault: f, left: f.Times})
+	h.faults = append(h.faults, &planted{Fault: f, left: f.Times, pass: f.After})
 }
 
 // ClearFaults removes all faults.
@@ -53,6 +55,10 @@ func (h *Hub) fault(r *http.Request, wants func(Fault) bool) *Fault {
 	defer h.mu.Unlock()
 	for _, p := range h.faults {
 		if p.CDN != (to == originCDN) || p.CAS != (to == originCAS) || !strings.Contains(r.URL.Path, p.Path) || !wants(p.Fault) || p.Times > 0 && p.left == 0 {
+			continue
+		}
+		if p.pass > 0 {
+			p.pass--
 			continue
 		}
 		p.left--

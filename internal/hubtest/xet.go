@@ -107,7 +107,7 @@ func (h *Hub) reconstruct(w http.ResponseWriter, r *http.Request, version, hash 
 	} else {
 		answer["xorbs"] = h.fetchesV2(terms)
 	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(h.spoil(w, r), http.StatusOK, answer)
 }
 
 // within returns the terms of a range, without the chunks that it does not need,

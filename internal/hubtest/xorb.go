@@ -158,7 +158,8 @@ func (x *xorb) add(chunk []byte) {
 func frame(b []byte) []byte {
 	var out bytes.Buffer
 	w := lz4.NewWriter(&out)
-	// Writing to memory does not fail.
+	// Nothing of this fails in memory. Blocks are as small as the true ones.
+	_ = w.Apply(lz4.BlockSizeOption(lz4.Block64Kb))
 	_, _ = w.Write(b)
 	_ = w.Close()
 	return out.Bytes()

@@ -157,8 +157,9 @@ type Fetched struct {
 	Checksum string `json:"checksum"`
 	CID      string `json:"cid"`
 	Metadata struct {
-		Source string `json:"source"`
-		From   string `json:"from"`
+		Source    string `json:"source"`
+		From      string `json:"from"`
+		Transport string `json:"transport"`
 	} `json:"metadata"`
 }
 
