@@ -43,8 +43,13 @@ func (a *asker) write(ctx context.Context) error {
 		if a.state == stateNone {
 			return errors.Join(out.Flush(), a.st.CloseWrite(), a.linger(ctx))
 		}
-		it, wait, ok := a.sp.next(a, time.Now(), len(a.s.slots) < cap(a.s.slots))
-		if ok {
+		it, wait, held := a.sp.next(a, time.Now(), len(a.s.slots) < cap(a.s.slots))
+		for _, number := range held {
+			if err := a.head(out, tellHeld, 0, number); err != nil {
+				return err
+			}
+		}
+		if wait < 0 {
 			if err := a.send(ctx, out, it); err != nil {
 				return err
 			}
@@ -56,15 +61,15 @@ func (a *asker) write(ctx context.Context) error {
 		if wait == 0 && a.over() {
 			return a.st.CloseWrite()
 		}
-		held := wait > 0
-		if !held {
+		idle := wait == 0
+		if idle {
 			wait = askerSilence
 		}
 		timer.Reset(wait)
 		select {
 		case <-a.wake:
 		case <-timer.C:
-			if now := time.Now(); held && now.Sub(busy) >= busyTell {
+			if now := time.Now(); !idle && now.Sub(busy) >= busyTell {
 				busy = now
 				if err := a.head(out, tellBusy, 0, 0); err != nil {
 					return err

@@ -64,6 +64,7 @@ type want struct {
 	number uint32    // at src
 	listed time.Time // when src was asked
 	expect time.Duration
+	held   bool      // src waits for others to pass it on
 	fallen time.Time // when the fall-back was asked; zero: not
 	batch  *batch
 	done   bool

@@ -26,17 +26,24 @@ func (s *source) list(w *want, now time.Time, size int) {
 		s.since, s.mark, s.got = now, now, 0
 	}
 	eta := time.Duration(float64(s.queued+size) / s.pace(now, size) * float64(time.Second))
-	w.src, w.number, w.listed = s, s.number, now
+	w.src, w.number, w.listed, w.held = s, s.number, now, false
 	w.expect = expectLeast + 4*(eta+s.rtt)
 	s.number++
 	s.listed[w.number] = w
-	s.queued = len(s.listed) * size
+	s.count()
 }
+
+// count estimates the bytes that will come.
+func (s *source) count() { s.queued = (len(s.listed) - s.held) * s.f.typical }
 
 // forget takes a want off the list.
 func (s *source) forget(w *want) {
 	delete(s.listed, w.number)
-	s.queued = len(s.listed) * s.f.typical
+	if w.held {
+		w.held = false
+		s.held--
+	}
+	s.count()
 }
 
 // drop is forget, and the peer is told.

@@ -13,6 +13,7 @@ import (
 const (
 	maxSources  = 32                     // of one fetch
 	planEvery   = 100 * time.Millisecond // when nothing happens
+	stretch     = 32                     // wants among which the order is free
 	frameWants  = 512                    // spans in one frame
 	fallWants   = 64                     // that the fall-back is asked for at a time
 	askGrace    = 300 * time.Millisecond // for which peers may not have said what they have
@@ -23,6 +24,7 @@ const (
 	maxLate     = 3                      // blocks in a row that came too late or not, and a source is none any more
 	queueTime   = 0.4                    // seconds of work that a source is given beyond the round trip
 	shareTime   = 2.0                    // the same of one that has all, when others ask it, too
+	slowPart    = 8                      // a source is slow that has less than one in so many of the fastest one's rate
 	guessRate   = 1 << 20                // bytes per second of a source that is not known yet
 )
 
@@ -64,6 +66,11 @@ func (f *Fetch) plan(ctx context.Context, now time.Time) (starving []*want) {
 	}
 	f.shared = shared
 	p := &planner{f: f, now: now, ready: ready}
+	for _, s := range ready {
+		if s.rate > 0 {
+			p.best[s.state] = max(p.best[s.state], s.pace(now, f.typical))
+		}
+	}
 	for _, w := range f.order {
 		if w.src != nil {
 			p.review(w)
@@ -109,8 +116,9 @@ func (f *Fetch) recruit(ctx context.Context) {
 type planner struct {
 	f        *Fetch
 	now      time.Time
-	ready    []*source // that have something
-	open     []*want   // that are asked of nobody
+	ready    []*source               // that have something
+	best     [stateWhole + 1]float64 // bytes per second of the fastest of them, by state
+	open     []*want                 // that are asked of nobody
 	starving []*want
 	asked    map[*source][]*want // what they are asked for now
 }
@@ -118,8 +126,7 @@ type planner struct {
 // review has a want asked for elsewhere, when that is better.
 func (p *planner) review(w *want) {
 	s := w.src
-	held := p.f.shared && s.state == stateWhole
-	if held { // somebody else may have been given it, and have it by now
+	if w.held { // somebody else may have been given it, and have it by now
 		if other := p.pick(w, statePart); other != nil {
 			p.f.unlist(w)
 			p.ask(other, w)
@@ -128,7 +135,12 @@ func (p *planner) review(w *want) {
 	}
 	age := p.now.Sub(w.listed)
 	silent := p.now.Sub(s.heard)
-	if age < w.expect || held && silent < expectLeast+s.rtt && age < heldMost {
+	least := expectLeast + s.rtt
+	if s.state == statePart { // it has to share with everybody
+		least *= 2
+	}
+	quiet := min(age, silent) >= least // not a byte of anything
+	if !quiet && (age < w.expect || w.held && age < heldMost) {
 		return
 	}
 	other := p.pick(w, stateWhole)
@@ -144,32 +156,36 @@ func (p *planner) review(w *want) {
 	}
 	p.f.unlist(w)
 	p.ask(other, w)
-	if s.late++; s.late >= maxLate && silent > expectLeast {
+	if s.late++; s.late >= maxLate && silent > 2*expectLeast {
 		s.end()
 	}
 }
 
 // sort puts wants into the order in which they are asked for: that of the content from
-// one source, else the rarest first, of those alike each node in an order of its own.
+// one source, else the rarest first, of those alike each node in an order of its own;
+// stretch by stretch, since whoever asked takes the content in order.
 func (p *planner) sort() {
 	if len(p.ready) < 2 || !p.f.shared || len(p.open) < 2 {
 		return
 	}
 	type ranked struct {
 		w       *want
+		stretch int
 		holders int
 		rank    uint64
 	}
 	all := make([]ranked, len(p.open))
 	for i, w := range p.open {
-		all[i] = ranked{w, 0, rank(w.key, p.f.s.cfg.Host.ID())}
+		all[i] = ranked{w, i / stretch, 0, rank(w.key, p.f.s.cfg.Host.ID())}
 		for _, s := range p.ready {
 			if s.offers(w) {
 				all[i].holders++
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.holders, b.holders), cmp.Compare(a.rank, b.rank)) })
+	slices.SortFunc(all, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(a.stretch, b.stretch), cmp.Compare(a.holders, b.holders), cmp.Compare(a.rank, b.rank))
+	})
 	for i, r := range all {
 		p.open[i] = r.w
 	}
@@ -225,7 +241,7 @@ func (p *planner) pick(w *want, state int) *source {
 		}
 	}
 	for _, s := range p.ready {
-		if s.state != state || s.ended || s == w.src || !s.offers(w) || s.queued >= p.room(s, wholes) {
+		if s.state != state || s.ended || s == w.src || !s.offers(w) || s.queued >= p.room(s, wholes) || len(s.listed) >= maxQueue/2 {
 			continue
 		}
 		eta := float64(s.queued+p.f.typical)/s.pace(p.now, p.f.typical) + s.rtt.Seconds()
@@ -250,16 +266,17 @@ func (p *planner) room(s *source, alike int) int {
 		return maxQueue / 2 * max(p.f.typical, 1)
 	}
 	least, span := 2*p.f.typical, queueTime
-	if s.state == stateWhole && p.f.shared {
-		least, span = 16*p.f.typical, shareTime
+	if s.state == stateWhole && p.f.shared { // so that it can choose
+		least, span = 4*p.f.typical, shareTime
 	}
 	if s.rate == 0 {
-		return 2 * least
+		return 2 * p.f.typical
 	}
-	if s.late > 0 {
+	pace := s.pace(p.now, p.f.typical)
+	if s.late > 0 || pace < p.best[s.state]/slowPart {
 		return p.f.typical
 	}
-	return max(least, int(s.pace(p.now, p.f.typical)*(span+s.rtt.Seconds())))
+	return max(least, int(pace*(span+s.rtt.Seconds())))
 }
 
 // hopeless tells whether a want that no source can be asked for now will have none
@@ -286,7 +303,7 @@ func (p *planner) steal() {
 		var victim *source
 		longest := 0.1 + thief.rtt.Seconds() + 2*float64(p.f.typical)/thief.pace(p.now, p.f.typical)
 		for _, s := range p.ready {
-			if p.f.shared && s.state == stateWhole {
+			if p.f.shared && s.state == stateWhole && s.pace(p.now, p.f.typical) >= p.best[s.state]/slowPart {
 				continue // it holds things back
 			}
 			if d := float64(s.queued) / s.pace(p.now, p.f.typical); d > longest {

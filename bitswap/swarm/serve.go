@@ -20,7 +20,7 @@ import (
 const (
 	askerSilence = 2 * time.Minute  // without a frame, after which a stream ends
 	writeStall   = 30 * time.Second // in which an asker must take a piece
-	writePiece   = 256 << 10        // bytes
+	writePiece   = 32 << 10         // bytes; larger ones are slower over QUIC
 	smallFile    = 256 << 10        // bytes of a file that is sent along with its root
 	smallLinks   = 64
 	keptTables   = 4 // nodes whose links a stream remembers
@@ -220,7 +220,7 @@ func (a *asker) wanted(ctx context.Context, body []byte) error {
 			if sp.c.Equals(a.root) {
 				items = a.gifts(ctx)
 			}
-			items = append(items, item{number: number, c: sp.c, key: keyOf(sp.c)})
+			items = append(items, item{number: number, c: sp.c, key: keyOf(sp.c), first: sp.c.Equals(a.root)})
 			number++
 		} else {
 			links, err := a.links(ctx, sp.c)

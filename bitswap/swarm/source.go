@@ -37,7 +37,8 @@ type source struct {
 	bytes   int                 // in bits
 	lacks   map[string]struct{} // wants that it does not have
 	listed  map[uint32]*want
-	queued  int // bytes listed, estimated
+	held    int // of listed, that it holds back
+	queued  int // bytes of the others, estimated
 	number  uint32
 	cancels []runOf
 	told    bool // that others are asked, too
@@ -191,6 +192,8 @@ func (s *source) read(st network.Stream) error {
 			s.gift(body)
 		case tellNone:
 			s.none(number)
+		case tellHeld:
+			s.holds(number)
 		case tellState:
 			err = s.stated(body)
 		case tellHave:
@@ -268,6 +271,18 @@ func (s *source) none(number uint32) {
 		s.lacks[w.key] = struct{}{}
 	}
 	s.f.poke()
+}
+
+// holds notes that a source waits for others to pass a block on.
+func (s *source) holds(number uint32) {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	if w := s.listed[number]; w != nil && !w.held {
+		w.held = true
+		s.held++
+		s.count()
+		s.f.poke()
+	}
 }
 
 // stated notes what a source has of the root.

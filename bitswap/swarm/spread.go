@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	maxGiven = 256 << 10              // blocks of which it is known who was given them
-	minHold  = 250 * time.Millisecond // for which a block is held back at least
-	maxHold  = 10 * time.Second
-	busyTell = time.Second // between signs of life while blocks are held back
+	maxGiven  = 256 << 10              // blocks of which it is known who was given them
+	fewAskers = 8                      // at least so many sendings are taken for the time that passing on needs
+	minHold   = 250 * time.Millisecond // for which a block is held back at least
+	maxHold   = 10 * time.Second
+	busyTell  = time.Second // between signs of life while blocks are held back
 )
 
 // spread is what a holder knows of those who ask for one root: who they are, what
@@ -39,6 +40,8 @@ type item struct {
 	c      cid.Cid
 	key    string
 	gift   bool // it did not ask
+	first  bool // the root, without which nothing begins
+	held   bool // the asker knows that it has to wait
 }
 
 // join adds an asker and has everybody know of everybody. It returns false when
@@ -87,31 +90,59 @@ func (sp *spread) wakeAll() {
 }
 
 // next returns what to send to an asker now, or how long to wait for that; 0 is
-// until something changes. free tells whether nothing else waits to be sent.
-func (sp *spread) next(a *asker, now time.Time, free bool) (it item, wait time.Duration, ok bool) {
+// until something changes. free tells whether nothing else waits to be sent. held are
+// the numbers of what is held back from now on.
+func (sp *spread) next(a *asker, now time.Time, free bool) (it item, wait time.Duration, held []uint32) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	if len(a.queue) == 0 {
-		return item{}, 0, false
+		return item{}, 0, nil
 	}
-	at, oldest := -1, now
-	for i, it := range a.queue {
+	if sp.state != stateWhole || !a.shared {
+		return sp.take(a, 0, now), -1, nil
+	}
+	fresh, at, left := -1, -1, time.Duration(0)
+	for i := range a.queue {
+		it := &a.queue[i]
 		g := sp.given[it.key]
 		if _, again := a.sent[it.key]; again {
 			g.n--
 		}
-		if sp.state != stateWhole || !a.shared || g.n <= 0 {
-			return sp.take(a, i, now), 0, true
+		if g.n <= 0 || it.first {
+			if fresh < 0 {
+				fresh = i
+			}
+			continue
 		}
-		if g.at.Before(oldest) {
-			at, oldest = i, g.at
+		if !it.held {
+			it.held = true
+			held = append(held, it.number)
+		}
+		if d := sp.hold(*it, free) - now.Sub(g.at); at < 0 || d < left {
+			at, left = i, d
 		}
 	}
-	hold := min(max(minHold, 8*sp.pace), maxHold) - now.Sub(oldest)
-	if at >= 0 && hold <= 0 && free {
-		return sp.take(a, at, now), 0, true
+	switch {
+	case fresh >= 0:
+		return sp.take(a, fresh, now), -1, held
+	case left <= 0:
+		return sp.take(a, at, now), -1, held
 	}
-	return item{}, min(max(hold, minHold/8), busyTell), false
+	return item{}, min(max(left, minHold/8), busyTell), held
+}
+
+// hold returns how long a block is held back after it was given to somebody: as long
+// as that one may need to pass it on to all; longer while others wait; and nodes,
+// without which nothing goes on, shortly.
+func (sp *spread) hold(it item, free bool) time.Duration {
+	if it.c.Type() != cid.Raw {
+		return minHold
+	}
+	d := min(minHold+sp.pace*time.Duration(max(len(sp.askers), fewAskers)), maxHold)
+	if !free {
+		d *= 4
+	}
+	return d
 }
 
 // take takes an item off an asker's queue and notes that it was given it.

@@ -17,13 +17,14 @@ func newAsker(id string, sp *spread, shared bool) *asker {
 func TestSpreadGivesEachBlockOnce(t *testing.T) {
 	sp := &spread{state: stateWhole, askers: make(map[*asker]struct{}), given: make(map[string]gift)}
 	a, b := newAsker("a", sp, true), newAsker("b", sp, true)
-	items := []item{{number: 0, key: "x"}, {number: 1, key: "y"}}
+	leaf := testCID(t) // of which only the codec counts
+	items := []item{{number: 0, key: "x", c: leaf}, {number: 1, key: "y", c: leaf}}
 	sp.push(a, items...)
 	sp.push(b, items...)
 	now := time.Now()
 	next := func(who *asker, free bool) string {
-		it, wait, ok := sp.next(who, now, free)
-		if !ok && wait == 0 && len(who.queue) > 0 {
+		it, wait, _ := sp.next(who, now, free)
+		if wait == 0 && len(who.queue) > 0 {
 			t.Error("waits for ever with something to send")
 		}
 		return it.key
@@ -31,11 +32,14 @@ func TestSpreadGivesEachBlockOnce(t *testing.T) {
 	if got := next(a, true); got != "x" {
 		t.Fatalf("a is given %q first", got)
 	}
-	if got := next(b, true); got != "y" {
-		t.Fatalf("b is given %q, want what nobody has", got)
+	if it, _, held := sp.next(b, now, true); it.key != "y" || len(held) != 1 || held[0] != 0 {
+		t.Fatalf("b is given %q, want what nobody has, and told of %v", it.key, held)
 	}
 	if got := next(b, true); got != "" {
 		t.Fatalf("b is given %q, which a has", got)
+	}
+	if _, _, held := sp.next(b, now, true); len(held) != 0 {
+		t.Fatalf("b is told of %v again", held)
 	}
 	sp.mode(b, false)
 	if got := next(b, false); got != "x" {
@@ -48,14 +52,14 @@ func TestSpreadGivesEachBlockOnce(t *testing.T) {
 	if got := next(a, true); got != "y" {
 		t.Fatalf("a is given %q when it was held back long enough", got)
 	}
-	sp.push(a, item{number: 2, key: "z"}, item{number: 3, key: "w"})
+	sp.push(a, item{number: 2, key: "z", c: leaf}, item{number: 3, key: "w", c: leaf})
 	sp.cancel(a, []runOf{{2, 1}})
 	if got := next(a, false); got != "w" {
 		t.Fatalf("a is given %q after a cancel", got)
 	}
 	sp.leave(a)
 	sp.mode(b, true)
-	sp.push(b, item{number: 4, key: "w"})
+	sp.push(b, item{number: 4, key: "w", c: leaf})
 	if got := next(b, false); got != "w" {
 		t.Fatalf("b is given %q, which nobody who is there has", got)
 	}

@@ -42,6 +42,7 @@ const (
 //	none   of that number: it is not here, or not for everybody
 //	gift   a block that will be wanted
 //	busy   there is something to send, but not yet
+//	held   of that number: somebody else was given it, and may be asked
 const (
 	tellState = iota + 1
 	tellHave
@@ -50,6 +51,7 @@ const (
 	tellNone
 	tellGift
 	tellBusy
+	tellHeld
 )
 
 // What a holder has of a root.

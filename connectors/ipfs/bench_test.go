@@ -46,6 +46,20 @@ func BenchmarkFetch(b *testing.B) {
 	b.ReportMetric(float64(peak)/(1<<20), "RssAnon-MiB")
 }
 
+// BenchmarkFetchSmall moves files of 64 KiB one after the other between two connected
+// nodes, each stored durably before the next is asked for.
+func BenchmarkFetchSmall(b *testing.B) {
+	src, dst := newNode(b), newNode(b)
+	connect(b, dst, src)
+	b.SetBytes(64 << 10)
+	for b.Loop() {
+		b.StopTimer()
+		f := src.add(b, content(b, 64<<10))
+		b.StartTimer()
+		fetch(b, dst, f.Root)
+	}
+}
+
 // noise is random content that costs little to make.
 type noise struct {
 	rand.ChaCha8

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	boxoblockstore "github.com/ipfs/boxo/blockstore"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/x/simlibp2p"
@@ -27,6 +28,7 @@ const mbit = 1_000_000 // bits per second: link rates are in bits
 type links struct {
 	up, down float64       // Mbit/s
 	oneWay   time.Duration // latency from any node to any other
+	crawl    int           // so many nodes, the last ones, send with 1 Mbit/s
 }
 
 // node is one node of a case.
@@ -37,14 +39,20 @@ type node struct {
 	conn  *ipfs.Connector
 }
 
+// storeOf makes what a node serves from of its store.
+type storeOf func(i int, store *blockstore.Disk) boxoblockstore.Blockstore
+
+// honest serves from the store.
+func honest(_ int, store *blockstore.Disk) boxoblockstore.Blockstore { return store }
+
 // inWorld runs a case with count nodes, all connected to each other, in virtual
 // time that begins when they have settled.
-func inWorld(t *testing.T, count int, l links, run func(t *testing.T, nodes []*node)) {
+func inWorld(t *testing.T, count int, l links, serve storeOf, run func(t *testing.T, nodes []*node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { // whatever lives in the bubble is made in it
 		nodes := make([]*node, count)
 		for i, h := range hosts(t, count, l) {
-			nodes[i] = newNode(t, h)
+			nodes[i] = newNode(t, h, func(store *blockstore.Disk) boxoblockstore.Blockstore { return serve(i, store) })
 		}
 		for i, a := range nodes {
 			for _, b := range nodes[:i] {
@@ -68,8 +76,10 @@ func hosts(t *testing.T, count int, l links) []host.Host {
 		Uplink:   simnet.LinkSettings{BitsPerSecond: int(l.up * mbit)},
 		Downlink: simnet.LinkSettings{BitsPerSecond: int(l.down * mbit)},
 	}
+	crawl := rate
+	crawl.Uplink.BitsPerSecond = mbit
 	net, meta, err := simlibp2p.SimpleLibp2pNetwork(
-		[]simlibp2p.NodeLinkSettingsAndCount{{LinkSettings: rate, Count: count}},
+		[]simlibp2p.NodeLinkSettingsAndCount{{LinkSettings: rate, Count: count - l.crawl}, {LinkSettings: crawl, Count: l.crawl}},
 		simnet.StaticLatency(l.oneWay), simlibp2p.NetworkSettings{})
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +98,7 @@ func hosts(t *testing.T, count int, l links) []host.Host {
 }
 
 // newNode starts a node on a host.
-func newNode(t *testing.T, h host.Host) *node {
+func newNode(t *testing.T, h host.Host, serve func(*blockstore.Disk) boxoblockstore.Blockstore) *node {
 	t.Helper()
 	store, err := blockstore.Open(t.Context(), t.TempDir(), blockstore.Options{Reserve: -1})
 	if err != nil {
@@ -99,7 +109,7 @@ func newNode(t *testing.T, h host.Host) *node {
 			t.Error(err)
 		}
 	})
-	ex, err := bitswap.New(t.Context(), bitswap.Config{Host: h, Store: store, Datastore: store.Datastore("dht")})
+	ex, err := bitswap.New(t.Context(), bitswap.Config{Host: h, Store: serve(store), Datastore: store.Datastore("dht")})
 	if err != nil {
 		t.Fatal(err)
 	}
