@@ -50,6 +50,7 @@ type Fetch struct {
 	sources map[peer.ID]*source
 	refused map[peer.ID]time.Time // who had nothing, or is of no use, and when
 	queue   []peer.AddrInfo       // who is to be asked
+	lost    []peer.AddrInfo       // who had something, and is to be asked again
 	typical int                   // bytes of a block, as the last ones had
 	shared  bool                  // others fetch, too, and have been found
 }
@@ -74,6 +75,7 @@ type want struct {
 type call struct {
 	out  chan blocks.Block // has room for all
 	left int
+	stop func() bool // has its context not watched any more
 }
 
 // batch is what the fall-back is asked for at a time.
@@ -152,8 +154,7 @@ func (f *Fetch) fail(err error) {
 		w.done = true
 		for _, c := range w.calls {
 			if c.left > 0 {
-				c.left = 0
-				close(c.out)
+				c.end()
 			}
 		}
 		f.unlist(w)
@@ -222,7 +223,9 @@ func (f *Fetch) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Bloc
 		}
 		w.calls = append(w.calls, c)
 	}
-	context.AfterFunc(ctx, func() { f.drop(c) })
+	if c.left > 0 {
+		c.stop = context.AfterFunc(ctx, func() { f.drop(c) })
+	}
 	f.poke()
 	return c.out, nil
 }
@@ -234,7 +237,16 @@ func (c *call) put(blk blocks.Block) {
 	}
 	c.out <- blk // has room
 	if c.left--; c.left == 0 {
-		close(c.out)
+		c.end()
+	}
+}
+
+// end says that nothing more comes; the fetch's lock is held.
+func (c *call) end() {
+	c.left = 0
+	close(c.out)
+	if c.stop != nil {
+		c.stop()
 	}
 }
 
@@ -245,8 +257,7 @@ func (f *Fetch) drop(c *call) {
 	if c.left == 0 {
 		return
 	}
-	c.left = 0
-	close(c.out)
+	c.end()
 	for key, w := range f.wants {
 		if w.calls = slices.DeleteFunc(w.calls, func(other *call) bool { return other == c }); len(w.calls) == 0 {
 			f.settle(w)

@@ -151,3 +151,29 @@ func TestNobody(t *testing.T) {
 		t.Errorf("error %v, want %v", err, errNobody)
 	}
 }
+
+// TestSourceComesBack has a stream that broke replaced by another one.
+func TestSourceComesBack(t *testing.T) {
+	a, b := newNode(t, nil), newNode(t, nil)
+	tr := newTree(t, 40, 10_000)
+	a.add(t, tr)
+	connect(t, b.host, a.host)
+	f := b.Fetch(t.Context(), tr.root.Cid(), Options{Fallback: func(ctx context.Context, _ []cid.Cid) (<-chan blocks.Block, error) {
+		ch := make(chan blocks.Block)
+		context.AfterFunc(ctx, func() { close(ch) })
+		return ch, nil
+	}})
+	defer f.Close()
+	get(t, f, tr.cids()[:20]...)
+	f.mu.Lock()
+	src := f.sources[a.host.ID()]
+	src.end()
+	f.mu.Unlock()
+	eventually(t, "another stream", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		again := f.sources[a.host.ID()]
+		return again != nil && again != src && again.state == stateWhole
+	})
+	get(t, f, tr.cids()[20:]...)
+}

@@ -97,10 +97,17 @@ func (f *Fetch) plan(ctx context.Context, now time.Time) (starving []*want) {
 
 // recruit begins to ask those who are to be asked.
 func (f *Fetch) recruit(ctx context.Context) {
+	f.lost = slices.DeleteFunc(f.lost, func(info peer.AddrInfo) bool {
+		if time.Since(f.refused[info.ID]) < againAfter {
+			return false
+		}
+		f.queue = append(f.queue, info)
+		return true
+	})
 	for len(f.queue) > 0 && len(f.sources) < maxSources {
 		info := f.queue[0]
 		f.queue = f.queue[1:]
-		if f.sources[info.ID] != nil {
+		if f.sources[info.ID] != nil || f.s.isBanned(info.ID) {
 			continue
 		}
 		s := &source{

@@ -62,6 +62,9 @@ func (f *Fetch) ask(ctx context.Context, src *source, info peer.AddrInfo) {
 	src.end()
 	delete(f.sources, src.p)
 	f.refused[src.p] = time.Now()
+	if src.state > stateNone && src.late < maxLate && !f.closed && len(f.lost) < maxSources {
+		f.lost = append(f.lost, info)
+	}
 	for _, w := range src.listed {
 		w.src = nil
 	}
