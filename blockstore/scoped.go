@@ -143,6 +143,11 @@ func (s scoped) NewFile(ctx context.Context, size int64) (FileWriter, error) {
 	return s.newFileFor(ctx, s.scope, size)
 }
 
+// Owned tells whether what is put is private to the scope: a file has to be
+// recorded for it then, also one of a single raw leaf, which speaks for itself only
+// to those who may have it.
+func (s scoped) Owned() bool { return s.scope != "" }
+
 // PutFile records a file for the scope.
 func (s scoped) PutFile(ctx context.Context, f File, aliases map[string][]byte) error {
 	return s.putFileFor(ctx, s.scope, f, aliases)

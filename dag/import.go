@@ -113,9 +113,10 @@ func (o *ImportOptions) importLeaf(ctx context.Context, dst blockstore.Store, co
 }
 
 // record makes a file durable whose blocks were put, in one step. A raw root needs
-// no record of its own.
+// no record of its own, but for a store that has to know whose it is.
 func record(ctx context.Context, dst blockstore.Store, f File, aliases map[string][]byte, raw bool) error {
-	if raw && len(aliases) == 0 {
+	o, ok := dst.(interface{ Owned() bool })
+	if raw && len(aliases) == 0 && (!ok || !o.Owned()) {
 		return dst.Sync(ctx)
 	}
 	return dst.PutFile(ctx, f, aliases)

@@ -17,6 +17,8 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
+
+	"github.com/hypha-node/hypha-node/blockstore"
 )
 
 // boxoProfile is boxo's description of one of our profiles.
@@ -239,3 +241,19 @@ type failing struct{ err error }
 func (f failing) Read([]byte) (int, error)           { return 0, f.err }
 func (f failing) Write([]byte) (int, error)          { return 0, f.err }
 func (f failing) WriteAt([]byte, int64) (int, error) { return 0, f.err }
+
+// TestImportIsOwned: a file of one leaf is known to be its scope's when Import
+// returns, so that admitting the scope afterwards writes nothing.
+func TestImportIsOwned(t *testing.T) {
+	s := blockstore.NewMemory()
+	for _, n := range []int{0, 10, 3 << 20} {
+		f, err := Import(t.Context(), s.Scope("a"), bytes.NewReader(make([]byte, n)), ImportOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := s.Audience(t.Context(), f.Root)
+		if err != nil || who.Public || !who.Admits("a") {
+			t.Errorf("%d bytes: %+v, %v", n, who, err)
+		}
+	}
+}
