@@ -2,6 +2,7 @@ package bitswap
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"iter"
 	"log/slog"
@@ -82,6 +83,12 @@ type Config struct {
 	Bootstrap []string
 	// Peers holds addresses with /p2p/ to which a connection is kept.
 	Peers []string
+	// SwarmKey is the key of a private network: the node talks to those only who
+	// have it, over TCP. Nil is the open network.
+	SwarmKey SwarmKey
+	// Allow holds the ids of the only peers that connections are had with; nil
+	// means that anybody may connect.
+	Allow []string
 	// ProtocolPrefix separates DHTs; "" means DefaultPrefix.
 	ProtocolPrefix string
 	// Datastore keeps provider records and what this node announces across
@@ -93,6 +100,10 @@ type Config struct {
 	// Served tells whether peers may have a block of a DAG that is being fetched,
 	// which need not be in Store; nil means all. It is asked from any goroutine.
 	Served func(ctx context.Context, c cid.Cid) bool
+	// Holding returns the file with a sha256, if it is here and peers may have it;
+	// they are told of it while it is announced (Provide, with its FileKey). Nil
+	// answers nobody.
+	Holding func(ctx context.Context, sum [sha256.Size]byte) (Holding, bool, error)
 	// Logger may be nil.
 	Logger *slog.Logger
 	// Version is told to peers as hypha-node/<version>.
@@ -101,8 +112,8 @@ type Config struct {
 	// begins and once per announcement cycle, so that what has left the store is
 	// announced no longer. Nil: only Provide and what earlier runs recorded.
 	Roots func(ctx context.Context) iter.Seq2[cid.Cid, error]
-	// Host replaces the host that New would make; Identity and Listen are then
-	// not used, and the caller closes it after Close.
+	// Host replaces the host that New would make; Identity, Listen, SwarmKey and
+	// Allow are then not used, and the caller closes it after Close.
 	Host host.Host
 }
 

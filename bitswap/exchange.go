@@ -20,6 +20,7 @@ import (
 	dssync "github.com/ipfs/go-datastore/sync"
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"golang.org/x/sync/errgroup"
 
@@ -42,6 +43,9 @@ type Exchange struct {
 	bitswap *boxobitswap.Bitswap
 	prov    *provider
 	swarm   *swarm.Service
+
+	shunning sync.Mutex
+	shunned  map[peer.ID]time.Time // peers that Holders does not ask → until when
 
 	static    []target      // Config.Peers and Config.Bootstrap, parsed
 	dialled   chan struct{} // closed when Run has tried every configured peer once
@@ -84,6 +88,7 @@ func New(ctx context.Context, cfg Config) (*Exchange, error) {
 		dialled: make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
+		shunned: make(map[peer.ID]time.Time),
 	}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("bitswap: %w", err), e.Close())
@@ -140,6 +145,7 @@ func (e *Exchange) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	e.answerQuestions()
 	return e.spawn(e.serveWaiting)
 }
 
@@ -200,6 +206,9 @@ func (e *Exchange) Close() error {
 		e.spawning.Lock()
 		close(e.closing)
 		e.spawning.Unlock()
+		if e.host != nil {
+			e.host.RemoveStreamHandler(findProtocol)
+		}
 		var errs []error
 		if e.swarm != nil {
 			errs = append(errs, e.swarm.Close())

@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/pnet"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
@@ -23,8 +24,8 @@ import (
 )
 
 // newHost makes a host that listens on cfg.Listen and dials nobody. It speaks
-// TCP and QUIC, and over TCP TLS (preferred, cheaper) and Noise. No relays, no
-// port mapping, no service of anybody is used.
+// TCP and, unless the network is private, QUIC, and over TCP TLS (preferred,
+// cheaper) and Noise. No relays, no port mapping, no service of anybody is used.
 func newHost(cfg Config) (host.Host, error) {
 	if cfg.Identity == nil {
 		return nil, errors.New("no identity")
@@ -37,13 +38,16 @@ func newHost(cfg Config) (host.Host, error) {
 	if err != nil {
 		return nil, errors.Join(err, conns.Close())
 	}
-	h, err := libp2p.New(
+	options, err := membership(&cfg)
+	if err != nil {
+		return nil, errors.Join(err, conns.Close(), resources.Close())
+	}
+	h, err := libp2p.New(append(options,
 		libp2p.Identity(cfg.Identity),
 		libp2p.NoListenAddrs,
 		// Without SO_REUSEPORT, which would let two nodes of one user listen on the
 		// same port and get each other's peers.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
-		libp2p.Transport(libp2pquic.NewTransport),
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
@@ -53,7 +57,7 @@ func newHost(cfg Config) (host.Host, error) {
 		libp2p.UserAgent(userAgent(cfg.Version)),
 		libp2p.DisableRelay(),
 		libp2p.DisableMetrics(),
-	)
+	)...)
 	if err != nil {
 		return nil, errors.Join(err, conns.Close(), resources.Close())
 	}
@@ -61,6 +65,25 @@ func newHost(cfg Config) (host.Host, error) {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
+}
+
+// membership returns the options that say with whom the host talks at all; it
+// changes cfg.Listen to what a private network can do.
+func membership(cfg *Config) (options []libp2p.Option, err error) {
+	allowed, err := newGater(cfg.Allow)
+	if err != nil {
+		return nil, err
+	}
+	if allowed != nil {
+		options = append(options, libp2p.ConnectionGater(allowed))
+	}
+	if len(cfg.SwarmKey) == 0 {
+		return append(options, libp2p.Transport(libp2pquic.NewTransport)), nil
+	}
+	if cfg.Listen, err = privateListen(cfg.Listen); err != nil {
+		return nil, err
+	}
+	return append(options, libp2p.PrivateNetwork(pnet.PSK(cfg.SwarmKey))), nil
 }
 
 // userAgent is how the node names itself to peers.

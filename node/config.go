@@ -23,6 +23,10 @@ type Config struct {
 	Listen    []string // multiaddrs; nil: bitswap.DefaultListen
 	Bootstrap []string // multiaddrs with /p2p/, dialled to enter the DHT; none by default
 	Peers     []string // multiaddrs with /p2p/ that a connection is kept to
+	Allow     []string // ids of the only peers that may connect; none: anybody may
+	// ForcePrivate refuses to take part in a network without a swarm key in the
+	// repository: an error that wraps bitswap.ErrNoSwarmKey.
+	ForcePrivate bool
 
 	HTTPAllow []netip.Prefix // private networks that jobs may reach
 	MaxRate   int64          // bytes per second of all downloads over HTTP together; 0: no limit
@@ -36,6 +40,11 @@ type Config struct {
 	Gateway      string
 	GatewayFetch bool     // get what is not stored from peers for the gateway's clients
 	GatewayHosts []string // names, beside localhost, under which content has subdomains
+
+	// Metrics is the "host:port" where Run serves the node's numbers to Prometheus;
+	// "": nowhere. Pprof has it serve Go's profiler too, on loopback only.
+	Metrics string
+	Pprof   bool
 
 	Reserve    int64  // free bytes that the store leaves on the disk; 0: its default, negative: none
 	RuntimeDir string // short absolute path for sockets that don't fit below Repo; "": nowhere

@@ -101,5 +101,17 @@ func (n *Node) listenFacades(ctx context.Context, id *control.Identity) (all []f
 		}
 		add(n.gateway, l, &id.Gateway)
 	}
+	if n.cfg.Metrics != "" {
+		h, err := n.metricsHandler()
+		if err != nil {
+			return all, err
+		}
+		l, err := n.listenMetrics(ctx)
+		if err != nil {
+			return all, err
+		}
+		add(h, l, &id.Metrics)
+		id.Metrics += "/metrics"
+	}
 	return all, nil
 }

@@ -89,11 +89,16 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		return hf.File{Size: f.Size, SHA256: &f.SHA256, ETag: etag}, ok
 	})
 	blocks := ipfs.New(n.store, n.exchange)
+	var holders ingest.Finder // nil, not an interface that holds nil, when offline
+	if n.exchange != nil {
+		holders = finder{n.exchange, c.Logger}
+	}
 	engine = ingest.New(ingest.Config{
 		Store:      n.store,
 		Connectors: connectors.Set{client, repositories, s3.New(c.S3), blocks, file.New(nil)},
 		Blocks:     blocks,
 		Cache:      c.HFCache,
+		Finder:     holders,
 		OnStored:   n.announce,
 		Memory:     memory,
 		Logger:     c.Logger,
@@ -173,10 +178,15 @@ func (n *Node) openExchange(ctx context.Context) (*bitswap.Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
+	swarm, err := bitswap.LoadSwarmKey(n.cfg.Repo)
+	if err != nil && (n.cfg.ForcePrivate || !errors.Is(err, bitswap.ErrNoSwarmKey)) {
+		return nil, err
+	}
 	return bitswap.New(ctx, bitswap.Config{
+		SwarmKey: swarm, Allow: n.cfg.Allow,
 		Identity: key, Listen: n.cfg.Listen, Bootstrap: n.cfg.Bootstrap, Peers: n.cfg.Peers,
 		Datastore: n.store.Datastore("net"), Store: n.store.Scope(""), Roots: n.roots,
-		Served: n.served, Version: n.cfg.Version, Logger: n.log,
+		Served: n.served, Holding: n.holding, Version: n.cfg.Version, Logger: n.log,
 	})
 }
 
@@ -193,19 +203,23 @@ func (n *Node) peerID() (string, error) {
 	return id.String(), nil
 }
 
-// roots yields what is announced: pinned roots that anybody may have.
+// roots yields what is announced: pinned roots that anybody may have, and files
+// by their sha256.
 func (n *Node) roots(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
 		for p, err := range n.store.Pins(ctx) {
-			private := bridge.Unannounced(p.Name)
-			if err == nil && !private {
-				private, err = blockstore.IsPrivate(ctx, n.store, p.Root)
+			var all []cid.Cid
+			if err == nil && !bridge.Unannounced(p.Name) {
+				all, err = ingest.Announced(ctx, n.store, p.Root)
 			}
-			if private {
-				continue
-			}
-			if !yield(p.Root, err) || err != nil {
+			if err != nil {
+				yield(cid.Undef, err)
 				return
+			}
+			for _, c := range all {
+				if !yield(c, nil) {
+					return
+				}
 			}
 		}
 	}
@@ -224,11 +238,11 @@ func (n *Node) announce(ctx context.Context, f dag.File, private bool) {
 	if n.exchange == nil {
 		return
 	}
-	n.exchange.Notify()
 	if private {
+		n.exchange.Notify()
 		return
 	}
-	if err := n.exchange.Provide(ctx, f.Root); err != nil && ctx.Err() == nil {
+	if err := n.announceRoot(ctx, f.Root); err != nil && ctx.Err() == nil {
 		n.log.Warn("announce", slog.String("cid", f.Root.String()), slog.Any("error", err))
 	}
 }
@@ -240,11 +254,11 @@ func (n *Node) announceRoot(ctx context.Context, root cid.Cid) error {
 		return nil
 	}
 	n.exchange.Notify()
-	private, err := blockstore.IsPrivate(ctx, n.store, root)
-	if err != nil || private {
+	all, err := ingest.Announced(ctx, n.store, root)
+	if err != nil || len(all) == 0 {
 		return err
 	}
-	return n.exchange.Provide(ctx, root)
+	return n.exchange.Provide(ctx, all...)
 }
 
 // endpoints returns the "host:port" of what the operator has set: jobs may

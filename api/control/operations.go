@@ -26,6 +26,7 @@ func (s *Server) operations() []operation {
 	return []operation{
 		{"GET /v1/id", one(s.id)},
 		{"GET /v1/peers", one(s.peers)},
+		{"GET /v1/status", one(s.status)},
 		{"POST /v1/connect", one(s.connect)},
 
 		{"POST /v1/fetch", many(s.fetch)},

@@ -190,3 +190,6 @@ func (n *network) Provide(_ context.Context, roots ...cid.Cid) error {
 }
 
 func (n *network) Notify() { n.notified++ }
+
+// Stats counts nothing.
+func (n *network) Stats(context.Context) (bitswap.Stats, error) { return bitswap.Stats{Peers: 1}, nil }

@@ -27,6 +27,7 @@ type Network interface {
 	Connect(ctx context.Context, addr string) (peer string, err error)
 	Provide(ctx context.Context, roots ...cid.Cid) error
 	Notify()
+	Stats(ctx context.Context) (bitswap.Stats, error)
 }
 
 var _ Network = (*bitswap.Exchange)(nil)
@@ -49,7 +50,9 @@ type Config struct {
 // Server is the handler of the API. It is safe for concurrent use.
 type Server struct {
 	Config
-	mux http.ServeMux
+	mux     http.ServeMux
+	started time.Time
+	recent  usageCache
 }
 
 // NewServer returns the handler. It starts nothing.
@@ -57,7 +60,7 @@ func NewServer(c Config) *Server {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Config: c}
+	s := &Server{Config: c, started: time.Now()}
 	for _, op := range s.operations() {
 		s.mux.HandleFunc(op.route, op.serve)
 	}
@@ -189,9 +192,9 @@ func (s *Server) announce(ctx context.Context, root cid.Cid) {
 		return
 	}
 	s.Network.Notify()
-	private, err := blockstore.IsPrivate(ctx, s.Store, root)
-	if err == nil && !private {
-		err = s.Network.Provide(ctx, root)
+	all, err := ingest.Announced(ctx, s.Store, root)
+	if err == nil && len(all) > 0 {
+		err = s.Network.Provide(ctx, all...)
 	}
 	if err != nil && ctx.Err() == nil {
 		s.Logger.Warn("announce", slog.String("cid", root.String()), slog.Any("error", err))

@@ -38,6 +38,7 @@ type Identity struct {
 	Repo         string   `json:"repo"`              // absolute path of the repository
 	Hub          string   `json:"hub,omitempty"`     // URL of the hub façade, where daemon tells it
 	Gateway      string   `json:"gateway,omitempty"` // URL of the gateway, where daemon tells it
+	Metrics      string   `json:"metrics,omitempty"` // URL of the metrics, likewise
 }
 
 // Peer is one element of the answer to "GET /v1/peers".

@@ -22,7 +22,11 @@ type cli struct {
 	Daemon  daemonCmd  `cmd:"" group:"node" help:"Run the node: take part in the network, serve jobs and commands."`
 	ID      idCmd      `cmd:"" name:"id" group:"node" help:"Print the node's peer id and addresses."`
 	Peers   peersCmd   `cmd:"" group:"node" help:"List the connected peers."`
+	Status  statusCmd  `cmd:"" group:"node" help:"Print what the node has done and does."`
+	Top     topCmd     `cmd:"" group:"node" help:"Watch the node at work: transfers, peers, rates."`
 	Connect connectCmd `cmd:"" group:"node" help:"Connect to a peer."`
+
+	SwarmKey swarmKeyCmd `cmd:"" group:"node" help:"Make the key of a private network."`
 
 	Job    jobCmd    `cmd:"" group:"job" help:"Jobs: a work directory and a bridge socket each."`
 	Bridge bridgeCmd `cmd:"" group:"job" help:"Attach a bridge and a work directory to a process that somebody else runs."`

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -106,6 +107,7 @@ func (a *app) effective() (map[string]any, error) {
 		"max_running": s.MaxRunning, "log_size": s.LogSize, "max_rate": s.MaxRate, "job_users": s.JobUsers,
 		"isolation": string(s.walls.Default), "isolation_read": list(s.IsolationRead), "isolation_write": list(s.IsolationWrite),
 	}
+	maps.Copy(all, s.network())
 	if len(s.S3) > 0 {
 		all["s3"] = s.S3 // its secrets print as none
 	}

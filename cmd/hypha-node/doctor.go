@@ -47,7 +47,7 @@ type diagnosis struct {
 // neither the network nor the store.
 func (*doctorCmd) Run(ctx context.Context, a *app) error {
 	d := diagnosis{OK: true, Isolation: isolate.Probe(ctx, existing(a.cli.Repo))}
-	d.Checks = append(d.Checks, a.checkConfig(), a.checkRepo(), a.checkSpace(), a.checkSockets(), a.checkDaemon(ctx), checkFiles())
+	d.Checks = append(d.Checks, a.checkConfig(), a.checkRepo(), a.checkSpace(), a.checkSockets(), a.checkDaemon(ctx), a.checkNetwork(), checkFiles())
 	d.Checks = append(d.Checks, a.checkIsolation(d.Isolation)...)
 	for _, c := range d.Checks {
 		d.OK = d.OK && c.Verdict != checkFail

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/hypha-node/hypha-node/api/control"
+	"github.com/hypha-node/hypha-node/bitswap"
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/internal/humanize"
@@ -64,6 +65,8 @@ func classify(err error) *failure {
 		f.hint = "commands share a daemon's repository; others have it to themselves until they end"
 	case strings.Contains(err.Error(), syscall.EADDRINUSE.Error()): // libp2p hands on the text alone
 		f.hint = "another program has the port: `daemon --listen /ip4/0.0.0.0/tcp/0` takes a free one"
+	case errors.Is(err, bitswap.ErrNoSwarmKey):
+		f.hint = hintSwarmKey
 	case errors.Is(err, blockstore.ErrVersion):
 		f.hint = "install a newer hypha-node"
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, connectors.ErrNotFound):

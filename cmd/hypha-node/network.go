@@ -12,6 +12,7 @@ import (
 
 // daemonCmd is `daemon`.
 type daemonCmd struct {
+	meeting
 	Listen    []string `placeholder:"MULTIADDR" env:"HYPHA_LISTEN" help:"Listen here for peers; repeatable. Default: TCP and QUIC on port 4101 of all interfaces."`
 	Bootstrap []string `placeholder:"MULTIADDR" env:"HYPHA_BOOTSTRAP" help:"Enter the network through this peer; repeatable. Default: nobody."`
 	Peer      []string `placeholder:"MULTIADDR" env:"HYPHA_PEERS" help:"Keep a connection to this peer; repeatable."`
@@ -39,6 +40,9 @@ func (c *daemonCmd) Run(ctx context.Context, a *app) error {
 	cfg.Offline, cfg.Listen, cfg.Bootstrap, cfg.Peers = c.Offline, s.Listen, s.Bootstrap, s.Peers
 	cfg.Hub = s.hub
 	cfg.Gateway, cfg.GatewayFetch, cfg.GatewayHosts = s.gateway, s.GatewayFetch, s.GatewayHosts
+	if err := s.applyNetwork(&cfg, c.meeting); err != nil {
+		return err
+	}
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		return err
@@ -50,6 +54,9 @@ func (c *daemonCmd) Run(ctx context.Context, a *app) error {
 		}
 		if id.Gateway != "" {
 			facade += ", gateway on " + id.Gateway
+		}
+		if id.Metrics != "" {
+			facade += ", metrics on " + id.Metrics
 		}
 		if !id.Online {
 			return a.out.print(id, "daemon ready: offline%s", facade)
@@ -106,12 +113,16 @@ func (*peersCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
+		width := 0
 		for _, p := range peers {
-			latency := ""
+			width = max(width, len(p.Address))
+		}
+		for _, p := range peers {
+			latency := "-"
 			if p.LatencyMS > 0 {
-				latency = fmt.Sprintf("  %d ms", p.LatencyMS)
+				latency = fmt.Sprintf("%d ms", p.LatencyMS)
 			}
-			if err := a.out.print(p, "%s  %-3s  %s%s  %s", p.PeerID, p.Direction, p.Address, latency, humanize.Escape(p.Agent)); err != nil {
+			if err := a.out.print(p, "%s  %-3s  %-*s  %7s  %s", p.PeerID, p.Direction, width, p.Address, latency, humanize.Escape(p.Agent)); err != nil {
 				return err
 			}
 		}

@@ -24,6 +24,8 @@ import (
 // fileConfig is the configuration file, config.toml in the repository. Every
 // key is optional.
 type fileConfig struct {
+	networkConfig
+
 	Listen     []string `toml:"listen,omitempty" json:"listen,omitempty"`           // multiaddrs
 	Bootstrap  []string `toml:"bootstrap,omitempty" json:"bootstrap,omitempty"`     // multiaddrs with /p2p/
 	Peers      []string `toml:"peers,omitempty" json:"peers,omitempty"`             // multiaddrs with /p2p/
@@ -78,10 +80,10 @@ type s3Config struct {
 // configKeys returns the keys of the file that take values; executors and s3 are
 // tables.
 func configKeys() []string {
-	return []string{
+	return slices.Sorted(slices.Values(append(networkKeys(),
 		"bootstrap", "gateway", "gateway_fetch", "gateway_hosts", "hf_cache", "hf_endpoint", "hf_transport", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
 		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve",
-	}
+	)))
 }
 
 // readConfig reads a configuration file; one that is absent is empty.
@@ -149,6 +151,9 @@ func (s settings) check() (settings, error) {
 		s.httpAllow = append(s.httpAllow, p.Masked())
 	}
 	if err := s.checkFacades(); err != nil {
+		return s, err
+	}
+	if err := s.checkNetwork(); err != nil {
 		return s, err
 	}
 	if s.HFCache != "" && s.HFCache != cacheOff && !filepath.IsAbs(s.HFCache) {
@@ -299,6 +304,7 @@ func (a *app) settings() (settings, error) {
 	overList(&s.Listen, d.Listen)
 	overList(&s.Bootstrap, d.Bootstrap)
 	overList(&s.Peers, d.Peer)
+	s.overNetwork(d.meeting)
 	overList(&s.HTTPAllow, d.HTTPAllow)
 	s, err := s.check()
 	if err != nil {

@@ -45,14 +45,21 @@ func (e *Engine) bring(ctx context.Context, f *flight) (Fetched, error) {
 		return Fetched{}, err
 	}
 	defer share.Release()
-	// Peers that hold the sha256 of an item are asked here, before its origin.
 	if f.item.Root.Defined() {
 		return e.copyBlocks(ctx, f)
 	}
 	if got, ok, err := e.cached(ctx, f); ok || err != nil {
 		return got, err
 	}
-	return e.download(ctx, f, share)
+	if got, ok, err := e.beforeOrigin(ctx, f); ok || err != nil {
+		return got, err
+	}
+	got, err := e.download(ctx, f, share)
+	if late, ok := e.afterOrigin(ctx, f, err); ok {
+		late.OriginBytes = got.OriginBytes
+		return late, nil
+	}
+	return got, err
 }
 
 // memoryOf returns the bytes that an item takes at most while it is brought.
@@ -92,7 +99,7 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 	if it.Scope != "" {
 		dst = e.cfg.Store.Scope(blockstore.Operator)
 	}
-	entry, err := e.cfg.Blocks.FetchInto(ctx, dst, it.Root, o)
+	entry, err := e.cfg.Blocks.FetchInto(ctx, partOf(dst, f.part), it.Root, o)
 	if err != nil {
 		return Fetched{}, err
 	}

@@ -21,7 +21,8 @@ var ErrClosed = errors.New("ingest engine is closed")
 
 // BlockSource brings DAGs whose root is known; connectors/ipfs is one.
 type BlockSource interface {
-	// FetchInto copies the whole DAG under root into a store, verified.
+	// FetchInto copies the whole DAG under root into a store, verified: the
+	// engine's, or one that writes to it.
 	FetchInto(ctx context.Context, dst blockstore.Store, root cid.Cid, o dag.CopyOptions) (dag.Entry, error)
 }
 
@@ -31,6 +32,12 @@ type Config struct {
 	Connectors connectors.Set // for Resolve
 	Blocks     BlockSource    // nil: roots that are not stored are not found
 	Cache      Cache          // looked into before an origin is asked for bytes; nil: none
+	// Finder knows which peers have what is known by its sha256 alone; they are
+	// asked before the origin. Nil: nobody is asked.
+	Finder Finder
+	// Patience is how long the origin waits for the first of them to say so; 0
+	// means DefaultPatience.
+	Patience time.Duration
 	// OnStored is called once for every file that came from an origin or a
 	// peer, when it is durable. private says that it must not be announced. The
 	// flight waits for it, and ctx ends when nobody waits for the flight.
@@ -48,6 +55,7 @@ type Engine struct {
 	cfg Config
 
 	running sync.WaitGroup // flights
+	counts  *counts
 
 	mu      sync.Mutex
 	flights map[string]*flight // by identity
@@ -64,10 +72,13 @@ func New(cfg Config) *Engine {
 	if cfg.Memory == nil {
 		cfg.Memory = dag.NewBudget(0)
 	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = DefaultPatience
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Engine{cfg: cfg, flights: make(map[string]*flight), ending: make(map[string]*flight)}
+	return &Engine{cfg: cfg, counts: newCounts(), flights: make(map[string]*flight), ending: make(map[string]*flight)}
 }
 
 // Close cancels what is under way, whose callers get ErrClosed, and waits for it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/ipfs/go-cid"
 
@@ -26,6 +27,8 @@ type flight struct {
 	after  *flight         // whose beginning of the content it goes on with; nil if there is none
 	cancel context.CancelCauseFunc
 
+	since   time.Time
+	counts  *counts
 	release func() // lets collections of garbage take what the flight brings
 	users   int    // calls of fetch that joined and did not part; guarded by Engine.mu
 
@@ -96,6 +99,7 @@ func (e *Engine) join(ctx context.Context, it connectors.Item, o Options) (*flig
 	w.leads = true
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	f := &flight{
+		since: e.cfg.Now(), counts: e.counts,
 		key: key, item: it, opts: o, from: FromOrigin, part: newPart(), cancel: cancel, done: make(chan struct{}), release: release, users: 1,
 		progress: Progress{Total: it.Size}, watchers: map[*watcher]struct{}{w: {}}, after: e.ending[key],
 	}
@@ -113,6 +117,7 @@ func (e *Engine) join(ctx context.Context, it connectors.Item, o Options) (*flig
 		if f.err != nil && ctx.Err() != nil {
 			f.err = context.Cause(ctx)
 		}
+		e.report(ctx, f, f.got, f.err)
 		e.retire(f)
 		close(f.done)
 	})
@@ -222,6 +227,7 @@ func (f *flight) advance(n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.progress.Done += n
+	f.counts.came(f.progress.From, n)
 	f.tell()
 }
 

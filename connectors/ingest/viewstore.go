@@ -75,7 +75,7 @@ func (s partStore) NewFile(ctx context.Context, size int64) (blockstore.FileWrit
 		return w, nil
 	}
 	s.part.open(source)
-	return partWriter{FileWriter: w, part: s.part}, nil
+	return readablePart{partWriter{FileWriter: w, part: s.part}, source}, nil
 }
 
 // partWriter tells what it has taken.
@@ -91,4 +91,10 @@ func (w partWriter) WriteLeaf(off int64, c cid.Cid, data []byte) error {
 	}
 	w.part.add(off, int64(len(data)))
 	return nil
+}
+
+// readablePart is a partWriter whose content others may read as well.
+type readablePart struct {
+	partWriter
+	io.ReaderAt
 }

@@ -180,6 +180,7 @@ type fetched struct {
 		Revision  string `json:"revision"`
 		ETag      string `json:"etag"`
 		Cached    bool   `json:"cached"`
+		From      string `json:"from"`
 	} `json:"metadata"`
 }
 
