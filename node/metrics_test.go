@@ -69,7 +69,7 @@ func TestMetrics(t *testing.T) {
 	if !regexp.MustCompile(`(?m)^hypha_bitswap_received_bytes_total [1-9]`).MatchString(text) || !strings.Contains(text, "\ngo_goroutines ") {
 		t.Errorf("metrics are\n%s", text)
 	}
-	for _, line := range strings.Split(text, "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		if name, _, _ := strings.Cut(line, " "); strings.HasPrefix(name, "hypha_") && !regexp.MustCompile(`^hypha_[a-z]+_[a-z_]+(\{.*\})?$`).MatchString(name) {
 			t.Errorf("name %s", name)
 		}

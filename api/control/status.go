@@ -79,7 +79,7 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	if st.Store, err = s.recentUsage(ctx); err != nil {
 		return Status{}, err
 	}
-	list, err := s.Config.Jobs.List(ctx)
+	list, err := s.Jobs.List(ctx)
 	if err != nil {
 		return Status{}, err
 	}

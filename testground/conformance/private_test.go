@@ -165,9 +165,9 @@ func (j *job) ended(t *testing.T, id string) string {
 }
 
 // withCredential fetches a URL with a header that names a credential.
-func (j *job) withCredential(t *testing.T, url string) []fetched {
+func (j *job) withCredential(t *testing.T, url string) {
 	t.Helper()
-	return j.fetch(t, map[string]any{"type": "uri", "value": url, "headers": map[string]string{"Authorization": "Bearer secret"}})
+	j.fetch(t, map[string]any{"type": "uri", "value": url, "headers": map[string]string{"Authorization": "Bearer secret"}})
 }
 
 // TestScopePrivateBlocks: what came with a credential, what a peer sent, and what a
