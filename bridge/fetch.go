@@ -48,8 +48,8 @@ type Metadata struct {
 	Cached    bool      `json:"cached"`             // no byte of it was transferred for this request
 	From      string    `json:"from"`               // "origin", "store", "peer", "cache"
 
-	// Transport is how the origin's bytes came: "http", "xet", "http+xet"; "" for
-	// others.
+	// Transport is how the origin's bytes came, if not over HTTP alone: "xet",
+	// "http+xet".
 	Transport string `json:"transport,omitempty"`
 }
 

@@ -46,9 +46,17 @@ func (b *batch) materialize(ctx context.Context, it connectors.Item, name string
 			ETag:      etag,
 			Cached:    untransferred(got),
 			From:      string(got.From),
-			Transport: got.Transport,
+			Transport: transport(got),
 		},
 	}, nil
+}
+
+// transport tells how a file came that did not come over HTTP alone.
+func transport(got ingest.Fetched) string {
+	if got.Transport == "http" {
+		return ""
+	}
+	return got.Transport
 }
 
 // untransferred tells whether no byte of a file came over a network for this

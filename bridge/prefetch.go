@@ -56,7 +56,7 @@ func (b *batch) store(ctx context.Context, it connectors.Item, name string) (Res
 		Path: name, Size: got.File.Size, Checksum: checksum(got.File.SHA256), CID: got.File.Root.String(),
 		Metadata: Metadata{
 			Source: it.Source, Timestamp: b.job.now().UTC().Truncate(time.Second), Revision: it.Revision, ETag: etag,
-			Cached: untransferred(got), From: string(got.From), Transport: got.Transport,
+			Cached: untransferred(got), From: string(got.From), Transport: transport(got),
 		},
 	}, nil
 }

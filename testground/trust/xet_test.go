@@ -64,7 +64,11 @@ func TestKillAndChangeTransport(t *testing.T) {
 			got, err := job.Fetch(rig.Within(t), ref)
 			ok(t, err)
 			inDir, err := rig.HashFile(filepath.Join(job.WorkDir, got[0].Path))
-			if err != nil || inDir != sum || got[0].Metadata.Transport != tc.second {
+			over := tc.second
+			if over == "http" {
+				over = "" // that is not worth a word
+			}
+			if err != nil || inDir != sum || got[0].Metadata.Transport != over {
 				t.Errorf("sha256 %s over %q, %v; want %s over %s", inDir, got[0].Metadata.Transport, err, sum, tc.second)
 			}
 			from := int64(-1)

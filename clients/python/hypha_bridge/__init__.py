@@ -65,7 +65,7 @@ Metadata = TypedDict(
         "etag": str,
         "cached": bool,  # nothing was transferred
         "from": str,  # "origin", "peer", "cache", "store"
-        "transport": str,  # of the origin's bytes: "http", "xet", "http+xet"
+        "transport": str,  # of the origin's bytes, if not HTTP alone: "xet", "http+xet"
     },
     total=False,
 )
