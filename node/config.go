@@ -46,6 +46,10 @@ type Config struct {
 	Metrics string
 	Pprof   bool
 
+	// RPC is the "host:port" where Run serves Kubo's API over TCP; "": nowhere. Its token
+	// is in the repository, made when it is missing.
+	RPC string
+
 	Reserve    int64  // free bytes that the store leaves on the disk; 0: its default, negative: none
 	RuntimeDir string // short absolute path for sockets that don't fit below Repo; "": nowhere
 

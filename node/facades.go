@@ -2,17 +2,24 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/hypha-node/hypha-node/api/control"
 	"github.com/hypha-node/hypha-node/api/gateway"
 	"github.com/hypha-node/hypha-node/api/hub"
+	"github.com/hypha-node/hypha-node/api/rpc"
 	"github.com/hypha-node/hypha-node/connectors/ipfs"
+	"github.com/hypha-node/hypha-node/dag"
+	"github.com/hypha-node/hypha-node/internal/atomicfile"
 )
 
 // listenHub listens for the clients of the hub façade. It is an error when the
@@ -74,6 +81,53 @@ func (n *Node) openGateway(blocks *ipfs.Connector) (err error) {
 	return err
 }
 
+// openRPC makes Kubo's API.
+func (n *Node) openRPC(memory *dag.Budget) error {
+	token, err := loadToken(n.cfg.Repo)
+	if err != nil {
+		return err
+	}
+	n.rpc, err = rpc.New(rpc.Config{Client: control.NewLocal(n.control), Store: n.store, Memory: memory, Token: token, Logger: n.log})
+	return err
+}
+
+// tokenName is the file in the repository that holds the token of Kubo's API.
+const tokenName = "rpc.token"
+
+// loadToken returns the token of a repository, making it when there is none. One
+// that others can read is refused.
+func loadToken(repo string) (_ string, err error) {
+	root, err := os.OpenRoot(repo)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	info, err := root.Stat(tokenName)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return makeToken(root)
+	case err != nil:
+		return "", err
+	case info.Mode().Perm()&0o077 != 0:
+		return "", fmt.Errorf("%s in %s can be read by others: chmod 600 it, or remove it for a new one", tokenName, repo)
+	}
+	text, err := root.ReadFile(tokenName)
+	return strings.TrimSpace(string(text)), err
+}
+
+// makeToken makes the token, durably.
+func makeToken(root *os.Root) (string, error) {
+	token := rand.Text()
+	f, err := atomicfile.Create(root, tokenName, atomicfile.Options{Mode: 0o600, Sync: true})
+	if err != nil {
+		return "", err
+	}
+	if _, err := f.WriteString(token + "\n"); err != nil {
+		return "", errors.Join(err, f.Abort())
+	}
+	return token, f.Commit()
+}
+
 // listenFacades listens for the clients of all façades. id gets their addresses.
 func (n *Node) listenFacades(ctx context.Context, id *control.Identity) (all []facade, err error) {
 	defer func() {
@@ -112,6 +166,13 @@ func (n *Node) listenFacades(ctx context.Context, id *control.Identity) (all []f
 		}
 		add(h, l, &id.Metrics)
 		id.Metrics += "/metrics"
+	}
+	if n.rpc != nil {
+		l, err := n.listenTCP(ctx, "rpc", n.cfg.RPC)
+		if err != nil {
+			return all, err
+		}
+		add(n.rpc, l, &id.RPC)
 	}
 	return all, nil
 }

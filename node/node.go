@@ -44,6 +44,7 @@ type Node struct {
 	control   *control.Server
 	hub       *hub.Server    // nil: no façade
 	gateway   http.Handler   // nil: none
+	rpc       http.Handler   // nil: none
 	closers   []func() error // in the order of opening
 }
 
@@ -125,6 +126,11 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		Repo: c.Repo, Version: c.Version, Store: n.store, Engine: engine, Blocks: blocks,
 		Jobs: n.jobs, Network: network, PeerID: n.peerID, Logger: c.Logger,
 	})
+	if c.RPC != "" {
+		if err := n.openRPC(memory); err != nil {
+			return nil, err
+		}
+	}
 	return n, nil
 }
 

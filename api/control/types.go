@@ -39,6 +39,7 @@ type Identity struct {
 	Hub          string   `json:"hub,omitempty"`     // URL of the hub façade, where daemon tells it
 	Gateway      string   `json:"gateway,omitempty"` // URL of the gateway, where daemon tells it
 	Metrics      string   `json:"metrics,omitempty"` // URL of the metrics, likewise
+	RPC          string   `json:"rpc,omitempty"`     // URL of Kubo's API, where daemon tells it
 }
 
 // Peer is one element of the answer to "GET /v1/peers".

@@ -21,6 +21,7 @@ type daemonCmd struct {
 	Hub       string   `placeholder:"ADDR" env:"HYPHA_HUB" help:"Serve the Hugging Face Hub's API here, for HF_ENDPOINT; a port alone is one of loopback. Default: nowhere."`
 	Gateway   string   `placeholder:"ADDR" env:"HYPHA_GATEWAY" help:"Serve stored content over HTTP here, as an IPFS gateway; a port alone is one of loopback. Default: nowhere."`
 
+	RPC          string   `name:"rpc" placeholder:"ADDR" env:"HYPHA_RPC" help:"Serve a part of Kubo's API here, to clients with the token in rpc.token of the repository; a port alone is one of loopback. Default: nowhere."`
 	GatewayFetch bool     `env:"HYPHA_GATEWAY_FETCH" help:"Let the gateway's clients have what is not stored, from peers."`
 	GatewayHost  []string `placeholder:"NAME" env:"HYPHA_GATEWAY_HOSTS" help:"Name of the gateway, beside localhost, whose subdomains hold content; repeatable."`
 
@@ -39,6 +40,7 @@ func (c *daemonCmd) Run(ctx context.Context, a *app) error {
 	}
 	cfg.Offline, cfg.Listen, cfg.Bootstrap, cfg.Peers = c.Offline, s.Listen, s.Bootstrap, s.Peers
 	cfg.Hub = s.hub
+	cfg.RPC = s.rpc
 	cfg.Gateway, cfg.GatewayFetch, cfg.GatewayHosts = s.gateway, s.GatewayFetch, s.GatewayHosts
 	if err := s.applyNetwork(&cfg, c.meeting); err != nil {
 		return err
@@ -57,6 +59,9 @@ func (c *daemonCmd) Run(ctx context.Context, a *app) error {
 		}
 		if id.Metrics != "" {
 			facade += ", metrics on " + id.Metrics
+		}
+		if id.RPC != "" {
+			facade += ", rpc on " + id.RPC
 		}
 		if !id.Online {
 			return a.out.print(id, "daemon ready: offline%s", facade)

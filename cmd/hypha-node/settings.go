@@ -40,6 +40,7 @@ type fileConfig struct {
 
 	HFTransport string `toml:"hf_transport,omitempty" json:"hf_transport,omitempty"` // auto, http, xet
 
+	RPC          string   `toml:"rpc,omitempty" json:"rpc,omitempty"` // address
 	GatewayFetch bool     `toml:"gateway_fetch,omitempty" json:"gateway_fetch,omitempty"`
 	GatewayHosts []string `toml:"gateway_hosts,omitempty" json:"gateway_hosts,omitempty"` // names
 
@@ -82,7 +83,7 @@ type s3Config struct {
 func configKeys() []string {
 	return slices.Sorted(slices.Values(append(networkKeys(),
 		"bootstrap", "gateway", "gateway_fetch", "gateway_hosts", "hf_cache", "hf_endpoint", "hf_transport", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
-		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve",
+		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve", "rpc",
 	)))
 }
 
@@ -129,6 +130,7 @@ type settings struct {
 	httpAllow []netip.Prefix
 	hub       string // "host:port", "" for nowhere
 	gateway   string // the same
+	rpc       string // the same
 	logSize   int64  // bytes; 0: default
 	maxRate   int64  // bytes per second; 0: no limit
 	s3        map[string]s3.Endpoint
@@ -227,19 +229,18 @@ func (s settings) cache(usual string) hf.Cache {
 
 // checkFacades parses where façades are served.
 func (s *settings) checkFacades() error {
-	if s.Hub != "" {
-		addr, err := hub.Address(s.Hub)
-		if err != nil {
-			return fmt.Errorf("hub: %q %w", s.Hub, err)
+	for _, f := range []struct {
+		key, text string
+		into      *string
+	}{{"hub", s.Hub, &s.hub}, {"gateway", s.Gateway, &s.gateway}, {"rpc", s.RPC, &s.rpc}} {
+		if f.text == "" {
+			continue
 		}
-		s.hub = addr
-	}
-	if s.Gateway != "" {
-		addr, err := hub.Address(s.Gateway)
+		addr, err := hub.Address(f.text)
 		if err != nil {
-			return fmt.Errorf("gateway: %q %w", s.Gateway, err)
+			return fmt.Errorf("%s: %q %w", f.key, f.text, err)
 		}
-		s.gateway = addr
+		*f.into = addr
 	}
 	for _, name := range s.GatewayHosts {
 		if !isHostName(name) {
@@ -298,6 +299,7 @@ func (a *app) settings() (settings, error) {
 	d := a.cli.Daemon
 	over(&s.Hub, d.Hub)
 	over(&s.Gateway, d.Gateway)
+	over(&s.RPC, d.RPC)
 	s.GatewayFetch = s.GatewayFetch || d.GatewayFetch
 	overList(&s.GatewayHosts, d.GatewayHost)
 	over(&s.MaxRate, d.MaxRate)
