@@ -1,0 +1,57 @@
+package cases
+
+import (
+	"fmt"
+	"time"
+)
+
+// Scale says how large the cases are.
+type Scale struct {
+	Size  int64 // bytes of the content of a flash crowd
+	Crowd int   // leeches of it
+	Most  int   // leeches of the largest crowd
+}
+
+// Usual is what every change has to pass; Full is for a night.
+func Usual() Scale { return Scale{Size: 64 << 20, Crowd: 8, Most: 16} }
+
+// Full is four times as large.
+func Full() Scale { return Scale{Size: 256 << 20, Crowd: 16, Most: 32} }
+
+// home is the link of most cases.
+func home() Link { return Link{Up: 20, Down: 100, RTT: 20 * time.Millisecond} }
+
+// List returns the cases. Where one has many leeches its blocks are smaller, so
+// that there are 32 for each of them. Limit stands where the goal is not reached,
+// or is so near that chance decides; the table tells both.
+func List(s Scale) []Case {
+	const mib = 1 << 20
+	small := s.Size / 2 / int64(32*s.Most)
+	all := []Case{
+		{Name: "flash-crowd", Seeds: 1, Leeches: s.Crowd, Size: s.Size, Link: home(), Goal: 1.25, Limit: 1.5, Double: 0.05, SeedSends: 1.3},
+		{Name: "crowd-of-one", Seeds: 1, Leeches: 1, Size: s.Size / 2, Chunk: small, Link: home(), Goal: 1.25},
+		{Name: "crowd-scaling", Seeds: 1, Leeches: s.Most, Size: s.Size / 2, Chunk: small, Link: home(), Goal: 1.5, Limit: 3.5},
+		{Name: "many-seeds", Seeds: 8, Leeches: 1, Size: s.Size, Link: Link{Up: 20, Down: 1000, RTT: 20 * time.Millisecond}, Goal: 1.15, Limit: 1.8, Double: 0.05},
+		{Name: "waves", Seeds: 1, Leeches: 12, Waves: 3, Size: s.Size / 2, Link: home(), Goal: 1.3, Limit: 2.5},
+		{Name: "bystanders", Seeds: 1, Leeches: 4, Passive: 8, Size: s.Size / 2, Link: home(), Goal: 1.25, Bystander: 0.01},
+	}
+	fat := Link{Up: 1000, Down: 1000, RTT: 100 * time.Millisecond}
+	for _, chunk := range []int64{DefaultChunk, mib} {
+		all = append(all, Case{Name: fmt.Sprintf("long-fat-%dK", chunk>>10), Seeds: 1, Leeches: 1, Size: 2 * s.Size, Chunk: chunk, Link: fat, Raw: true, Goal: 1.1, Limit: 1.3})
+	}
+	lossy := Link{Up: 100, Down: 100, RTT: 100 * time.Millisecond, Loss: 0.01}
+	return append(all, Case{Name: "lossy", Seeds: 1, Leeches: 1, Size: s.Size / 4, Link: lossy, Raw: true, Goal: 1.5})
+}
+
+// Baseline returns the case with stock bitswap in the place of this project's
+// nodes: it has no limit.
+func (c Case) Baseline() Case {
+	c.Name, c.Stock = "baseline-"+c.Name, true
+	return c
+}
+
+// Smoke returns the case that is played where nobody shapes links: everybody has
+// to get the content.
+func Smoke() Case {
+	return Case{Name: "smoke", Seeds: 1, Leeches: 4, Size: 16 << 20, Link: home(), Unshaped: true}
+}

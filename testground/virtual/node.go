@@ -1,0 +1,194 @@
+package virtual
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/hypha-node/hypha-node/bitswap"
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/bridge"
+	"github.com/hypha-node/hypha-node/bridge/rest"
+	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/connectors/ingest"
+	"github.com/hypha-node/hypha-node/connectors/ipfs"
+	"github.com/hypha-node/hypha-node/dag"
+	"github.com/hypha-node/hypha-node/testground/cases"
+)
+
+// node is one node of the swarm: what package node wires, with one job and
+// without sockets of the system.
+type node struct {
+	host    host.Host
+	wire    *wire
+	store   *blockstore.Disk
+	ex      *bitswap.Exchange
+	engine  *ingest.Engine
+	workDir string
+	client  *http.Client
+	closers []func() error
+}
+
+var _ cases.Node = (*node)(nil)
+
+// newNode starts a node whose files are below dir.
+func (n *links) newNode(ctx context.Context, dir string, index int) (_ *node, err error) {
+	nd := &node{workDir: filepath.Join(dir, "work")}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, nd.close())
+		}
+	}()
+	h, w, closeHost, err := n.newHost(index)
+	if err != nil {
+		return nil, err
+	}
+	nd.host, nd.wire = h, w
+	nd.onClose(closeHost)
+	if nd.store, err = blockstore.Open(ctx, filepath.Join(dir, "repo"), blockstore.Options{Reserve: -1}); err != nil {
+		return nil, err
+	}
+	nd.onClose(nd.store.Close)
+	if nd.ex, err = bitswap.New(ctx, bitswap.Config{Host: h, Store: nd.store, Datastore: nd.store.Datastore("net")}); err != nil {
+		return nil, err
+	}
+	nd.onClose(nd.ex.Close)
+	blocks := ipfs.New(nd.store, nd.ex)
+	nd.engine = ingest.New(ingest.Config{Store: nd.store, Connectors: connectors.Set{blocks}, Blocks: blocks})
+	nd.onClose(nd.engine.Close)
+	return nd, nd.serve(ctx)
+}
+
+func (n *node) onClose(f func() error) { n.closers = append(n.closers, f) }
+
+// close ends the node, newest part first.
+func (n *node) close() error {
+	var errs []error
+	for _, f := range slices.Backward(n.closers) {
+		errs = append(errs, f())
+	}
+	n.closers = nil
+	return errors.Join(errs...)
+}
+
+// serve opens the bridge of the node's job.
+func (n *node) serve(ctx context.Context) error {
+	if err := os.Mkdir(n.workDir, 0o700); err != nil {
+		return err
+	}
+	job, err := bridge.Open(bridge.Config{ID: "job", WorkDir: n.workDir, Engine: n.engine, Store: n.store, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	n.onClose(job.Close)
+	l := newPipes()
+	transport := &http.Transport{DialContext: l.Dial}
+	n.client = &http.Client{Transport: transport}
+	sctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- rest.New(rest.Config{Job: job}).Serve(sctx, l) }()
+	n.onClose(func() error {
+		transport.CloseIdleConnections()
+		stop()
+		return <-done
+	})
+	return nil
+}
+
+// Address implements cases.Node.
+func (n *node) Address() string {
+	return fmt.Sprintf("%s/p2p/%s", n.host.Addrs()[0], n.host.ID())
+}
+
+// Connect implements cases.Node.
+func (n *node) Connect(ctx context.Context, address string) error {
+	m, err := ma.NewMultiaddr(address)
+	if err != nil {
+		return err
+	}
+	info, err := peer.AddrInfoFromP2pAddr(m)
+	if err != nil {
+		return err
+	}
+	return n.host.Connect(ctx, *info)
+}
+
+// Leave implements cases.Node.
+func (n *node) Leave(context.Context) error {
+	var errs []error
+	for _, p := range n.host.Network().Peers() {
+		errs = append(errs, n.host.Network().ClosePeer(p))
+	}
+	return errors.Join(errs...)
+}
+
+// Add implements cases.Node.
+func (n *node) Add(ctx context.Context, size, chunk int64) (string, error) {
+	if chunk == 0 {
+		chunk = cases.DefaultChunk
+	}
+	profile, err := dag.V1_2025().WithChunker(fmt.Sprintf("size-%d", chunk))
+	if err != nil {
+		return "", err
+	}
+	f, err := dag.Import(ctx, n.store, cases.Noise(size), dag.ImportOptions{Size: size, Profile: profile})
+	return f.Root.String(), err
+}
+
+// Fetch implements cases.Node.
+func (n *node) Fetch(ctx context.Context, cid string, size int64) (int64, error) {
+	body, err := json.Marshal(map[string]any{"fetch": map[string]any{"type": "cids", "values": []string{cid}}, "out_dir": "artifacts"})
+	if err != nil {
+		return 0, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bridge/resources/fetch", bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := n.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return 0, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("bridge answers %d: %s", resp.StatusCode, answer)
+	}
+	var files []struct {
+		Path string `json:"path"`
+	}
+	if err := json.Unmarshal(answer, &files); err != nil || len(files) != 1 {
+		return 0, fmt.Errorf("bridge's answer %q: %w", answer, err)
+	}
+	f, err := os.Open(filepath.Join(n.workDir, files[0].Path))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return cases.Check(f, size)
+}
+
+// Traffic implements cases.Node.
+func (n *node) Traffic() cases.Traffic {
+	s, blocks := n.wire.Stats(), n.ex.Swarm().Traffic()
+	return cases.Traffic{
+		Sent: int64(s.BytesSent), Received: int64(s.BytesRcvd),
+		Content: blocks.Received + blocks.Duplicate, Double: blocks.Duplicate,
+	}
+}
