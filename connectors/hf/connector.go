@@ -87,11 +87,13 @@ type query struct {
 	public bool        // anybody may have the content, for certain
 	access access
 	stored Known // nil: nothing is
+
+	offline bool // the hub can't be asked
 }
 
 // newQuery returns a query that acts with the token; "" is nobody's.
 func (c *Connector) newQuery(ref connectors.Ref, token connectors.Secret, acc connectors.Access) *query {
-	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}, stored: c.known}
+	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}, stored: c.known, offline: c.cfg.Offline}
 	q.access.asking = make(chan struct{}, 1)
 	if c.cfg.Transport != TransportHTTP {
 		q.xet, q.first = c.xet, c.cfg.Transport == TransportXet
@@ -192,14 +194,19 @@ func (q *query) key(path string) string {
 }
 
 // known returns what is stored of some files, if the reference itself names the
-// commit: else the hub is asked whether it still is the one.
+// commit: else the hub is asked whether it still is the one. Of what is private it is
+// asked whether the credential still passes, unless it can't be.
 func (q *query) known(ctx context.Context, names []string) map[string]entry {
 	known := map[string]entry{}
 	if q.stored == nil || !isCommit(q.ref.Revision) {
 		return known
 	}
+	scope := ""
+	if q.offline {
+		scope = q.scope
+	}
 	for _, name := range names {
-		if f, ok := q.stored(ctx, q.key(name), q.scope); ok {
+		if f, ok := q.stored(ctx, q.key(name), scope); ok {
 			f.RepoType, f.Repository, f.Commit, f.Path = q.ref.RepoType, q.ref.Repository, q.commit, name
 			known[name] = entry{Type: "file", Path: name, Size: f.Size, stored: &f}
 		}

@@ -28,16 +28,16 @@ func List(s Scale) []Case {
 	const mib = 1 << 20
 	small := s.Size / 2 / int64(32*s.Most)
 	all := []Case{
-		{Name: "flash-crowd", Seeds: 1, Leeches: s.Crowd, Size: s.Size, Link: home(), Goal: 1.25, Limit: 1.5, Double: 0.05, SeedSends: 1.3},
+		{Name: "flash-crowd", Seeds: 1, Leeches: s.Crowd, Size: s.Size, Link: home(), Goal: 1.25, Limit: 2.5, Double: 0.25, SeedSends: 2.5},
 		{Name: "crowd-of-one", Seeds: 1, Leeches: 1, Size: s.Size / 2, Chunk: small, Link: home(), Goal: 1.25},
-		{Name: "crowd-scaling", Seeds: 1, Leeches: s.Most, Size: s.Size / 2, Chunk: small, Link: home(), Goal: 1.5, Limit: 3.5},
-		{Name: "many-seeds", Seeds: 8, Leeches: 1, Size: s.Size, Link: Link{Up: 20, Down: 1000, RTT: 20 * time.Millisecond}, Goal: 1.15, Limit: 1.8, Double: 0.05},
-		{Name: "waves", Seeds: 1, Leeches: 12, Waves: 3, Size: s.Size / 2, Link: home(), Goal: 1.3, Limit: 2.5},
-		{Name: "bystanders", Seeds: 1, Leeches: 4, Passive: 8, Size: s.Size / 2, Link: home(), Goal: 1.25, Bystander: 0.01},
+		{Name: "crowd-scaling", Seeds: 1, Leeches: s.Most, Size: s.Size / 2, Chunk: small, Link: home(), Goal: 1.5, Limit: 4.5},
+		{Name: "many-seeds", Seeds: 8, Leeches: 1, Size: s.Size, Link: Link{Up: 20, Down: 1000, RTT: 20 * time.Millisecond}, Goal: 1.15, Limit: 2, Double: 0.1},
+		{Name: "waves", Seeds: 1, Leeches: 12, Waves: 3, Size: s.Size / 2, Link: home(), Goal: 1.3, Limit: 3.5},
+		{Name: "bystanders", Seeds: 1, Leeches: 4, Passive: 8, Size: s.Size / 2, Link: home(), Goal: 1.25, Limit: 2.5, Bystander: 0.02},
 	}
 	fat := Link{Up: 1000, Down: 1000, RTT: 100 * time.Millisecond}
 	for _, chunk := range []int64{DefaultChunk, mib} {
-		all = append(all, Case{Name: fmt.Sprintf("long-fat-%dK", chunk>>10), Seeds: 1, Leeches: 1, Size: 2 * s.Size, Chunk: chunk, Link: fat, Raw: true, Goal: 1.1, Limit: 1.3})
+		all = append(all, Case{Name: fmt.Sprintf("long-fat-%dK", chunk>>10), Seeds: 1, Leeches: 1, Size: 2 * s.Size, Chunk: chunk, Link: fat, Raw: true, Goal: 1.1, Limit: 1.5})
 	}
 	lossy := Link{Up: 100, Down: 100, RTT: 100 * time.Millisecond, Loss: 0.01}
 	return append(all, Case{Name: "lossy", Seeds: 1, Leeches: 1, Size: s.Size / 4, Link: lossy, Raw: true, Goal: 1.5})

@@ -40,8 +40,8 @@ func TestCrowd(t *testing.T) {
 	fat := links{up: 200, down: 200, oneWay: 50 * time.Millisecond}
 	cases := []crowd{
 		{"one to one", 1, 1, 16 << 20, 1 << 20, slow, 1.25, 1.05, 1},
-		{"large blocks", 1, 4, 32 << 20, 1 << 20, slow, 1.6, 1.5, 5},
-		{"some of each", 4, 4, 32 << 20, 256 << 10, slow, 1.9, 3, 10},
+		{"large blocks", 1, 4, 32 << 20, 1 << 20, slow, 2.5, 2.5, 25},
+		{"some of each", 4, 4, 32 << 20, 256 << 10, slow, 3, 5, 25},
 		{"long fat", 1, 1, 128 << 20, 1 << 20, fat, 0, 1.05, 1},
 		{"thin", 1, 1, 4 << 20, 1 << 20, links{up: 1, down: 1, oneWay: 10 * time.Millisecond}, 1.3, 1.05, 1},
 	}
