@@ -18,7 +18,7 @@ bench:   build ; go run ./testground/bench -binary bin/hypha-node $(ARGS)
 gateway-conformance: build ; .ci/gateway-conformance bin/hypha-node
 sim:     ; go test -count=1 $(ARGS) ./testground/sim/...
 =======
-sim:     ; go test -count=1 -v -timeout=20m $(ARGS) ./testground/sim -run '$(or $(CASE),.)' -out=$(CURDIR)/testground/out
+sim:     ; go test -count=1 -v -timeout=20m $(ARGS) ./testground/sim -run '$(or $(CASE),.)' -all -out=$(CURDIR)/testground/out
 sim-full: ; go test -count=1 -v -timeout=4h $(ARGS) ./testground/sim -run TestCases -full -out=$(CURDIR)/testground/out
 testground: ; go build -o bin/testground ./testground && go run ./testground/local -plan bin/testground $(if $(CASE),-case $(CASE)) $(if $(N),-n $(N)) $(ARGS)
 testground-upstream: ; .ci/testground-upstream
