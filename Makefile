@@ -1,11 +1,7 @@
 # One line a target; .ci/ holds what needs more than a line. ARGS is passed on.
 # Models walk the same way in every run; RAPID_SEED=0 lets them go astray.
 export RAPID_SEED ?= 1
-<<<<<<< HEAD
-.PHONY: build install test race lint fuzz interop bench sim demo release vuln cover clean gateway-conformance
-=======
-.PHONY: build install test race lint fuzz interop bench sim sim-full testground testground-upstream demo release vuln cover clean
->>>>>>> c0acc76 (testground: wip all)
+.PHONY: build install test race lint fuzz interop bench sim sim-full testground testground-upstream demo release vuln cover clean gateway-conformance
 build:   ; CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 install: ; CGO_ENABLED=0 go install -trimpath ./cmd/hypha-node
 test:    ; go test $(ARGS) ./...
@@ -14,15 +10,11 @@ lint:    ; golangci-lint run ./...
 fuzz:    ; .ci/fuzz $(or $(FUZZTIME),20s)
 interop: ; go test -count=1 -timeout=40m $(ARGS) ./testground/interop -size=2147483648
 bench:   build ; go run ./testground/bench -binary bin/hypha-node $(ARGS)
-<<<<<<< HEAD
 gateway-conformance: build ; .ci/gateway-conformance bin/hypha-node
-sim:     ; go test -count=1 $(ARGS) ./testground/sim/...
-=======
 sim:     ; go test -count=1 -v -timeout=20m $(ARGS) ./testground/sim -run '$(or $(CASE),.)' -all -out=$(CURDIR)/testground/out
 sim-full: ; go test -count=1 -v -timeout=4h $(ARGS) ./testground/sim -run TestCases -full -out=$(CURDIR)/testground/out
 testground: ; go build -o bin/testground ./testground && go run ./testground/local -plan bin/testground $(if $(CASE),-case $(CASE)) $(if $(N),-n $(N)) $(ARGS)
 testground-upstream: ; .ci/testground-upstream
->>>>>>> c0acc76 (testground: wip all)
 demo:    build ; go run ./testground/demo -binary bin/hypha-node
 release: ; .ci/release dist
 vuln:    ; go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
