@@ -49,3 +49,20 @@ func testsOf(t *testing.T, folder string) string {
 	}
 	return all.String()
 }
+
+// TestReadmeRound fails when the README's training is not the example, which
+// testground/conformance runs: what people paste has to work.
+func TestReadmeRound(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile("examples/round.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, ok := strings.Cut(string(script), "export PATH=")
+	if !ok || !strings.Contains(string(page), body) {
+		t.Error("README.md does not hold the commands of examples/round.sh")
+	}
+}
