@@ -16,6 +16,8 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/hypha-node/hypha-node/blockstore/internal/crashfs"
+
+	"github.com/hypha-node/hypha-node/internal/dagpb"
 )
 
 var errPower = errors.New("power is cut")
@@ -105,7 +107,7 @@ func dagOf(n int) testDAG {
 	return f
 }
 
-func testLinks(c cid.Cid, data []byte) ([]cid.Cid, error) { return nodeLinks(c, data), nil }
+func testLinks(c cid.Cid, data []byte) ([]cid.Cid, error) { return dagpb.Links(c, data), nil }
 
 func newMachine(t *testing.T, seed uint64) *machine {
 	t.Helper()

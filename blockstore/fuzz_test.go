@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/internal/dagpb"
 )
 
 func FuzzFooter(f *testing.F) {
@@ -205,7 +207,7 @@ func FuzzNodeLinks(f *testing.F) {
 	f.Add(dagOf(1).node.RawData())
 	f.Add([]byte{0x12, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, c := range nodeLinks(cid.NewCidV1(cid.DagProtobuf, dagOf(1).Root.Hash()), b) {
+		for _, c := range dagpb.Links(cid.NewCidV1(cid.DagProtobuf, dagOf(1).Root.Hash()), b) {
 			if !c.Defined() {
 				t.Fatal("undefined link")
 			}
@@ -216,7 +218,7 @@ func FuzzNodeLinks(f *testing.F) {
 // TestNodeLinks holds that the store reads links as they were written.
 func TestNodeLinks(t *testing.T) {
 	d := dagOf(4)
-	links := nodeLinks(d.Root, d.node.RawData())
+	links := dagpb.Links(d.Root, d.node.RawData())
 	if len(links) != len(d.leaves) {
 		t.Fatalf("%d links, want %d", len(links), len(d.leaves))
 	}
@@ -225,7 +227,7 @@ func TestNodeLinks(t *testing.T) {
 			t.Errorf("link %d is %s, want %s", i, links[i], leaf.Cid())
 		}
 	}
-	if links := nodeLinks(d.leaves[0].Cid(), d.node.RawData()); links != nil {
+	if links := dagpb.Links(d.leaves[0].Cid(), d.node.RawData()); links != nil {
 		t.Errorf("a raw block links to %v", links)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/internal/dagpb"
 )
 
 // rebuiltPin is the name of the pins that a rebuild sets.
@@ -140,7 +142,7 @@ func (r *rebuilder) see(c cid.Cid) func([]byte) {
 		return nil
 	}
 	return func(data []byte) {
-		links := nodeLinks(c, data)
+		links := dagpb.Links(c, data)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, l := range links {

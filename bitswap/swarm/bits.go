@@ -6,7 +6,6 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	mh "github.com/multiformats/go-multihash"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // bitmap has a bit for each link of a node, the first in the lowest bit of the first
@@ -34,62 +33,6 @@ func (b bitmap) news(old bitmap) (from int, diff bitmap) {
 		return 0, nil
 	}
 	return 8 * first, b[first:end]
-}
-
-// linksOf returns what a dag-pb block links to, in order; nothing if data is none.
-//
-//	PBNode { repeated PBLink Links = 2; … }  PBLink { optional bytes Hash = 1; … }
-//
-// (https://ipld.io/specs/codecs/dag-pb/spec/)
-func linksOf(c cid.Cid, data []byte) []cid.Cid {
-	if c.Type() != cid.DagProtobuf {
-		return nil
-	}
-	var links []cid.Cid
-	for b := data; len(b) > 0; {
-		num, value, rest := field(b)
-		if rest == nil {
-			return nil
-		}
-		if b = rest; num != 2 {
-			continue
-		}
-		for l := value; len(l) > 0; {
-			num, value, rest := field(l)
-			if rest == nil {
-				return nil
-			}
-			if l = rest; num != 1 {
-				continue
-			}
-			n, link, err := cid.CidFromBytes(value)
-			if err != nil || n != len(value) {
-				return nil
-			}
-			links = append(links, link)
-		}
-	}
-	return links
-}
-
-// field takes a field off a message; value is nil unless it is of bytes, rest when
-// the message is malformed.
-func field(b []byte) (num protowire.Number, value, rest []byte) {
-	num, typ, n := protowire.ConsumeTag(b)
-	if n < 0 {
-		return 0, nil, nil
-	}
-	b = b[n:]
-	if typ == protowire.BytesType {
-		if value, n = protowire.ConsumeBytes(b); n < 0 {
-			return 0, nil, nil
-		}
-		return num, value, b[n:]
-	}
-	if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-		return 0, nil, nil
-	}
-	return num, nil, b[n:]
 }
 
 // matches tells whether data hashes to c.

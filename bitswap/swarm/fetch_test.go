@@ -6,6 +6,8 @@ import (
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/internal/dagpb"
 )
 
 // TestFetchOnce gets a DAG from one who has it: every block crosses the wire once.
@@ -16,7 +18,7 @@ func TestFetchOnce(t *testing.T) {
 	connect(t, b.host, a.host)
 	f := b.fetch(t, tr)
 	get(t, f, tr.root.Cid())
-	f.Links(tr.root.Cid(), linksOf(tr.root.Cid(), tr.root.RawData()))
+	f.Links(tr.root.Cid(), dagpb.Links(tr.root.Cid(), tr.root.RawData()))
 	get(t, f, tr.cids()...)
 	want := int64(300*4<<10 + len(tr.root.RawData()))
 	if got := a.Traffic().Sent; got != want {

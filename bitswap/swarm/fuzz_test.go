@@ -7,6 +7,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/hypha-node/hypha-node/internal/dagpb"
 )
 
 func testCID(t testing.TB) cid.Cid {
@@ -112,7 +114,7 @@ func FuzzLinks(f *testing.F) {
 	tr := newTree(f, 3, 10)
 	f.Add(tr.root.RawData())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if n := len(linksOf(tr.root.Cid(), b)); n > len(b) {
+		if n := len(dagpb.Links(tr.root.Cid(), b)); n > len(b) {
 			t.Errorf("%d links in %d bytes", n, len(b))
 		}
 	})

@@ -15,6 +15,8 @@ import (
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/hypha-node/hypha-node/internal/dagpb"
 )
 
 const (
@@ -266,7 +268,7 @@ func (a *asker) links(ctx context.Context, node cid.Cid) ([]cid.Cid, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &table{key: key, links: linksOf(node, blk.RawData())}
+	t := &table{key: key, links: dagpb.Links(node, blk.RawData())}
 	if a.tables = append(a.tables, t); len(a.tables) > keptTables {
 		a.tables = a.tables[1:]
 	}

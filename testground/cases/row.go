@@ -19,10 +19,10 @@ type Row struct {
 	Goal     float64 `json:"goal"`       // for Ratio
 	Limit    float64 `json:"limit"`      // for Ratio: what is above does not pass
 	Pass     bool    `json:"pass"`
-	Double   float64 `json:"duplicate_pct"`    // of the bytes of content that leeches received, those that they had
+	Double   float64 `json:"duplicate_pct"`    // of the bytes of content that leeches received, those that they had; 0 when it is not known
 	Seeds    float64 `json:"seed_sent_factor"` // copies of the content that the seeds sent, on the wire
 	Origin   float64 `json:"origin_factor"`    // copies that an origin sent; 0 without one
-	Control  float64 `json:"control_pct"`      // of the bytes on the wire to leeches, those that were not content
+	Control  float64 `json:"control_pct"`      // of the bytes on the wire to leeches, those that were not content; 0 when it is not known
 	Slowest  float64 `json:"slowest_to_median"`
 	Why      string  `json:"why,omitempty"` // what was missed
 
@@ -78,7 +78,7 @@ func (c Case) row(reports []Report) (Row, error) {
 	if leeches.Content > 0 {
 		r.Double = 100 * float64(leeches.Double) / float64(leeches.Content)
 	}
-	if leeches.Received > 0 {
+	if leeches.Received > 0 && leeches.Content > 0 {
 		r.Control = 100 * float64(leeches.Received-leeches.Content) / float64(leeches.Received)
 	}
 	return c.judge(r, float64(bystander)/size), nil

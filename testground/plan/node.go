@@ -123,5 +123,5 @@ func (m *member) Fetch(ctx context.Context, cid string, size int64) (int64, erro
 	return cases.Check(f, size)
 }
 
-// Traffic implements cases.Node.
+// Traffic implements cases.Node. It knows what was on the wire alone.
 func (m *member) Traffic() cases.Traffic { return deviceTraffic(m.device) }
