@@ -38,17 +38,10 @@ func (q *query) may(ctx context.Context, path string) error {
 	return err
 }
 
-// ask asks for the repository's information, unless it is known that everybody may
-// read it, and if that does not say so for one of its files.
+// ask asks for the header of one of the repository's files, unless it is known that
+// everybody may read it.
 func (q *query) ask(ctx context.Context, path string) error {
 	if q.public {
-		return nil
-	}
-	info, err := q.revision(ctx)
-	if err != nil {
-		return err
-	}
-	if info.public(q.ref.RepoType) {
 		return nil
 	}
 	resp, err := q.client.Do(ctx, httpconn.Request{

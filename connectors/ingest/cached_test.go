@@ -171,7 +171,7 @@ func TestCachedScope(t *testing.T) {
 		{"gated, a reader's, commit", gated, pinned, "good", true, 1},
 		{"private, nobody's, commit", private, pinned, "", false, 0},
 		{"private, a reader's", private, branch, "good", true, 1},
-		{"public, nobody's, commit", hubtest.Repo{}, pinned, "", true, 0},
+		{"public, nobody's, commit", hubtest.Repo{}, pinned, "", true, 1},
 		{"public, anybody's", hubtest.Repo{}, branch, "other", true, 0},
 	}
 	for _, tt := range tests {

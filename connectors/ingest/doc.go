@@ -4,7 +4,9 @@
 // What happens to one item, in one flight that all who want the same share:
 //
 //  1. The store is asked for the item by what is known of it, strongest first:
-//     root, sha256, git sha1, pinned key. A hit costs no request.
+//     root, sha256, git sha1, pinned key. A hit costs no request, unless it is
+//     private to others: then the source is asked whether those who ask now may
+//     have it, too.
 //  2. Else an item that names a root is copied from peers.
 //  3. Else what the operator's other tools have of it on this machine is taken, if
 //     it has the digest and the source lets those who ask have it.
@@ -36,7 +38,8 @@
 //   - A tee is not written to after Fetch returned, and a tee that fails costs
 //     only its owner.
 //   - Content fetched with a credential is private to it from its first byte on,
-//     and given to others only after their own credential fetched it. By its root
+//     and given to others only after their own credential fetched it, or after the
+//     source, which names its digest, said that the credential would. By its root
 //     it is given to those who found that it is private when they named it: to all
 //     others it is as if it were not here.
 package ingest

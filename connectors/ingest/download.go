@@ -19,11 +19,12 @@ import (
 
 // run is one flight: see the package comment.
 func (e *Engine) run(ctx context.Context, f *flight) (Fetched, error) {
-	got, ok, err := e.lookup(ctx, f.item)
-	if ok || err != nil {
-		return got, err
+	for _, find := range []func(context.Context, connectors.Item) (Fetched, bool, error){e.lookup, e.vouched} {
+		if got, ok, err := find(ctx, f.item); ok || err != nil {
+			return got, err
+		}
 	}
-	got, err = e.bring(ctx, f)
+	got, err := e.bring(ctx, f)
 	if p, ok := errors.AsType[*pointerError](err); ok {
 		got, err = e.bringLarge(ctx, f, p)
 	}

@@ -3,6 +3,8 @@ package ingest_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +51,12 @@ func all(t *testing.T, e *ingest.Engine, uri, token string) (map[string]ingest.F
 	ref, err := connectors.ParseURI(uri)
 	must(t, err)
 	ref.Token = connectors.Secret(token)
+	return allOf(t, e, ref)
+}
+
+// allOf is all of a reference.
+func allOf(t *testing.T, e *ingest.Engine, ref connectors.Ref) (_ map[string]ingest.Fetched, err error) {
+	t.Helper()
 	got := make(map[string]ingest.Fetched)
 	for it, err := range e.Resolve(t.Context(), ref, connectors.Access{Operator: true}) {
 		if err != nil {
@@ -217,5 +225,93 @@ func TestHubKnown(t *testing.T) {
 		if _, err := all(t, e, at("gated", "w.bin"), token); !errors.Is(err, connectors.ErrUnauthorized) {
 			t.Errorf("token %q: %v, want ErrUnauthorized", token, err)
 		}
+	}
+}
+
+// TestHubSecondJob: what is stored and private is given to a credential for one
+// request, without content, if the hub says that it may have it; the hub's refusal is
+// the answer if not. What somebody merely claims of a content is no way to it.
+func TestHubSecondJob(t *testing.T) {
+	weights, small := hubtest.Random(7, 300_000), hubtest.Random(8, 900)
+	sum, err := weights.SHA256()
+	must(t, err)
+	smallSum, err := small.SHA256()
+	must(t, err)
+	files := map[string]hubtest.Content{"w.bin": weights, "s.json": small}
+	tokens := map[string]hubtest.User{}
+	for _, name := range []string{"a", "b", "c"} {
+		tokens["t"+name] = hubtest.User{Name: name}
+	}
+	repos := []hubtest.Repo{
+		{ID: "owner/gated", Gated: "manual", Readers: []string{"a", "b"}, Files: files},
+		{ID: "owner/private", Private: true, Readers: []string{"a", "b"}, Files: files},
+		// The stranger's own: another content of the same size, and a text that is
+		// a pointer to what he wants.
+		{ID: "c/trap", Private: true, Readers: []string{"c"}, Files: map[string]hubtest.Content{
+			"s.json": hubtest.Random(9, small.Size()),
+			"p.json": hubtest.Bytes(fmt.Appendf(nil, "version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", sum, weights.Size())),
+		}},
+	}
+	tests := []struct {
+		name, uri, token, checksum string
+		pinned                     bool
+		want                       error // nil: it is given
+		says                       string
+	}{
+		{name: "gated, on the list", uri: "owner/gated", token: "tb"},
+		{name: "gated, on the list, commit", uri: "owner/gated", token: "tb", pinned: true},
+		{name: "private, a reader", uri: "owner/private", token: "tb"},
+		{name: "private, a reader, one file", uri: "owner/private/w.bin", token: "tb"},
+		{name: "gated, not on the list", uri: "owner/gated", token: "tc", want: connectors.ErrUnauthorized, says: "gated"},
+		{name: "gated, not on the list, commit", uri: "owner/gated", token: "tc", pinned: true, want: connectors.ErrUnauthorized, says: "gated"},
+		{name: "gated, no token", uri: "owner/gated", want: connectors.ErrUnauthorized, says: "gated"},
+		{name: "bad token", uri: "owner/gated", token: "tx", want: connectors.ErrUnauthorized, says: "token was not accepted"},
+		{name: "private, a stranger", uri: "owner/private", token: "tc", want: connectors.ErrNotFound, says: "no such repository"},
+		{name: "a claimed digest", uri: "c/trap/s.json", token: "tc", checksum: "sha256:" + smallSum, want: connectors.ErrMismatch, says: smallSum},
+		{name: "a claimed pointer", uri: "c/trap/p.json", token: "tc", want: connectors.ErrPointer, says: "pointer"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			hub, e := newHub(t, blockstore.NewMemory(), hubtest.Config{Tokens: tokens, Repos: repos})
+			uri := "hf://" + tt.uri
+			if tt.pinned {
+				uri += "@" + hub.Head("model/"+tt.uri)
+			}
+			_, err := all(t, e, "hf://owner/gated", "ta")
+			must(t, err)
+			_, err = all(t, e, "hf://c/trap/s.json", "tc")
+			must(t, err)
+			hub.ResetRequests()
+			ref, err := connectors.ParseURI(uri)
+			must(t, err)
+			ref, err = ref.WithChecksum(tt.checksum)
+			must(t, err)
+			ref.Token = connectors.Secret(tt.token)
+			got, err := allOf(t, e, ref)
+			if tt.want != nil {
+				if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
+					t.Errorf("%+v, %v, want %v that says %q", got, err, tt.want, tt.says)
+				}
+				return
+			}
+			must(t, err)
+			for path, g := range got {
+				if g.From != ingest.FromStore || !g.Private || g.OriginBytes != 0 || !g.Verified {
+					t.Errorf("%s: %+v", path, g)
+				}
+			}
+			heads, gets := 0, 0
+			for _, r := range hub.Requests() {
+				switch {
+				case r.Method == http.MethodHead:
+					heads++
+				case r.CDN || strings.Contains(r.Path, "/resolve"):
+					gets++
+				}
+			}
+			if len(got) == 0 || heads != 1 || gets != 0 {
+				t.Errorf("%d files cost %d HEADs and %d GETs of content, want 1 and 0", len(got), heads, gets)
+			}
+		})
 	}
 }

@@ -20,6 +20,9 @@ type Plan struct {
 // key stands for that can change is taken for changed.
 func (e *Engine) Plan(ctx context.Context, it connectors.Item) (Plan, error) {
 	got, ok, err := e.lookup(ctx, it)
+	if !ok && err == nil {
+		got, ok, err = e.vouched(ctx, it)
+	}
 	switch {
 	case err != nil:
 		return Plan{}, err

@@ -50,6 +50,9 @@ func (e *Engine) checked(ctx context.Context, ref connectors.Ref, acc connectors
 	if it.SHA256 != nil && *it.SHA256 != *sum {
 		return it, mismatch(it, sha256Key(*sum), sha256Key(*it.SHA256))
 	}
+	if it.SHA256 == nil {
+		it.May = nil // the source speaks of its own file, not of what has this digest
+	}
 	it.SHA256 = sum
 	return it, nil
 }

@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
@@ -26,4 +28,30 @@ func (e *Engine) admitted(ctx context.Context, it connectors.Item, got *Fetched)
 	}
 	got.Private, err = blockstore.IsPrivate(ctx, e.cfg.Store, got.File.Root)
 	return err
+}
+
+// vouched finds what is stored for others alone, and asks the item's source whether
+// those on whose behalf the item was made may have it as well: a request, and no
+// content. The item's identity must be what the source says, and not its asker. An
+// error is the source's refusal.
+func (e *Engine) vouched(ctx context.Context, it connectors.Item) (got Fetched, ok bool, err error) {
+	if it.May == nil || it.Scope == "" || it.Root.Defined() {
+		return Fetched{}, false, nil
+	}
+	hidden := it
+	hidden.Scope = blockstore.Operator
+	if got, ok, err = e.lookup(ctx, hidden); !ok || err != nil {
+		return Fetched{}, false, err
+	}
+	err = it.May(ctx)
+	switch {
+	case errors.Is(err, connectors.ErrUnauthorized), errors.Is(err, connectors.ErrNotFound):
+		return Fetched{}, false, err
+	case ctx.Err() != nil:
+		return Fetched{}, false, context.Cause(ctx)
+	case err != nil:
+		e.cfg.Logger.InfoContext(ctx, "what is stored for others is fetched again", slog.String("url", it.URL), slog.Any("error", err))
+		return Fetched{}, false, nil
+	}
+	return got, true, e.admitted(ctx, it, &got)
 }
