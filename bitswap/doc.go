@@ -14,9 +14,10 @@
 //     every received payload from its bytes (bitswap/message, NewWantlistBlock)
 //     and drops what nobody asked for, so bytes that were changed on the way come
 //     out under another CID and are never delivered. Callers need not hash again.
-//   - Nothing is dialled but what Config, Connect or a DHT lookup names, and, while a
-//     DAG is fetched, who fetches the same, as a peer that serves it says (package
-//     swarm): with an empty configuration the node speaks only when it is spoken to.
+//   - Nothing is dialled but what Config, Connect or a DHT lookup names, whom an
+//     earlier run has dialled so and reached, and, while a DAG is fetched, who fetches
+//     the same, as a peer that serves it says (package swarm): with an empty
+//     configuration the node speaks only when it is spoken to.
 //   - Bitswap's protocol names are the IPFS ones, so that any IPFS node can
 //     exchange blocks with this one; the DHT is separate (Config.ProtocolPrefix).
 //   - Every goroutine that this package starts has ended when Close returns.

@@ -48,7 +48,8 @@ type Exchange struct {
 	shunned  map[peer.ID]time.Time // peers that Holders does not ask → until when
 
 	static    []target      // Config.Peers and Config.Bootstrap, parsed
-	dialled   chan struct{} // closed when Run has tried every configured peer once
+	known     *known        // peers of earlier runs, and of this one
+	dialled   chan struct{} // closed when Run has reached a peer, or has tried all once
 	wake      chan struct{} // capacity 1: Notify was called
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -113,6 +114,9 @@ func (e *Exchange) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if e.known, err = newKnown(ctx, e.cfg.Datastore, e.network(), time.Now); err != nil {
+		e.log.Warn("begin without peers", slog.Any("error", err))
+	}
 	// The context of New bounds opening; what runs on is ended by Close.
 	life := context.WithoutCancel(ctx)
 	e.meter = newMeter(e.host)
@@ -174,7 +178,8 @@ func patience() *client.DontHaveTimeoutConfig {
 	return c
 }
 
-// Run keeps the connections to configured peers alive and announces what
+// Run keeps the connections to configured peers alive, enters the network again
+// through peers of earlier runs and announces what
 // Config.Roots yields, until ctx ends; it then returns nil. It may be called
 // once.
 func (e *Exchange) Run(ctx context.Context) error {
@@ -195,6 +200,7 @@ func (e *Exchange) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { e.keepPeers(ctx); return nil })
+	g.Go(func() error { e.rememberPeers(ctx); return nil })
 	g.Go(func() error { e.syncRoots(ctx); return nil })
 	return g.Wait()
 }

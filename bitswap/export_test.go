@@ -23,3 +23,8 @@ func (e *Exchange) Wanted(p string, c cid.Cid) bool {
 	id, err := peer.Decode(p)
 	return err == nil && slices.Contains(e.bitswap.WantlistForPeer(id), c)
 }
+
+// Remembers tells whether a peer will be dialled after a restart.
+func (e *Exchange) Remembers(p string) bool {
+	return slices.ContainsFunc(e.known.list(), func(i peer.AddrInfo) bool { return i.ID.String() == p })
+}

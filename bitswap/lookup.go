@@ -15,7 +15,7 @@ import (
 )
 
 // reachable returns ErrNoPeers when there is nobody to ask. While configured
-// peers are being dialled for the first time, it waits for that, at most as long
+// peers, or those of earlier runs, are being dialled for the first time, it waits for that, at most as long
 // as one dial may take.
 func (e *Exchange) reachable(ctx context.Context) error {
 	select {
@@ -26,7 +26,7 @@ func (e *Exchange) reachable(ctx context.Context) error {
 	if e.connected() {
 		return nil
 	}
-	if len(e.static) == 0 {
+	if len(e.static) == 0 && len(e.known.list()) == 0 {
 		return ErrNoPeers
 	}
 	timer := time.NewTimer(dialTimeout)

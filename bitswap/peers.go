@@ -2,13 +2,9 @@ package bitswap
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/ipfs/boxo/peering"
@@ -145,81 +141,6 @@ func parseTargets(peers, bootstrap []string) ([]target, error) {
 		}
 	}
 	return targets, nil
-}
-
-// Redialling of configured peers: from minRedial, doubling, to maxRedial.
-const (
-	minRedial = time.Second
-	maxRedial = time.Minute
-	// fewPeers is the size of the routing table under which bootstrap peers are
-	// dialled again.
-	fewPeers = 4
-)
-
-// keepPeers dials the configured peers and dials them again when they are gone,
-// until ctx ends.
-func (e *Exchange) keepPeers(ctx context.Context) {
-	var all, first sync.WaitGroup
-	defer all.Wait()
-	for _, t := range e.static {
-		if t.info.ID == e.host.ID() {
-			continue // one list for a whole cluster names this node too
-		}
-		first.Add(1)
-		all.Go(func() { e.keep(ctx, t, sync.OnceFunc(first.Done)) })
-	}
-	first.Wait()
-	close(e.dialled)
-}
-
-// keep holds the connection to one peer; tried is called after the first dial.
-func (e *Exchange) keep(ctx context.Context, t target, tried func()) {
-	defer tried()
-	gone := make(chan struct{}, 1)
-	bundle := &network.NotifyBundle{DisconnectedF: func(_ network.Network, c network.Conn) {
-		if c.RemotePeer() == t.info.ID {
-			select {
-			case gone <- struct{}{}:
-			default:
-			}
-		}
-	}}
-	e.host.Network().Notify(bundle)
-	defer e.host.Network().StopNotify(bundle)
-	delay := minRedial
-	for ctx.Err() == nil {
-		wait := maxRedial
-		if t.keep && e.host.Network().Connectedness(t.info.ID) != network.Connected || !t.keep && e.dht.RoutingTable().Size() < fewPeers {
-			err := e.dialOnce(ctx, t.info)
-			tried()
-			if err != nil {
-				e.log.Info("peer not reached", slog.String("peer", t.info.ID.String()), slog.Duration("again_in", delay), slog.Any("error", err))
-				wait, delay = delay, min(2*delay, maxRedial)
-			} else {
-				delay = minRedial
-			}
-		}
-		// Half to all of the wait, so that a cluster that starts at once does not
-		// dial in step.
-		timer := time.NewTimer(wait/2 + rand.N(wait/2)) //nolint:gosec // jitter, not a secret
-		select {
-		case <-timer.C:
-		case <-gone:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-	}
-}
-
-// dialOnce is one bounded attempt.
-func (e *Exchange) dialOnce(ctx context.Context, info peer.AddrInfo) error {
-	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	err := e.dial(dctx, info)
-	if err != nil && ctx.Err() != nil {
-		return errors.Join(ctx.Err(), err)
-	}
-	return err
 }
 
 // Host returns the host of this node, for protocols beside bitswap. It is closed

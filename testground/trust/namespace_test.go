@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,8 +17,9 @@ const namespaceVariable = "HYPHA_TRUST_NAMESPACE"
 
 // inNamespace tells whether the test runs where it may mount. If not, it runs
 // the test again in a mount namespace of its own, so that nothing that it mounts
-// outlives it or is seen by others, and takes over its result.
-func inNamespace(t *testing.T) bool {
+// outlives it or is seen by others, and takes over its result. more are flags of
+// unshare, for more namespaces.
+func inNamespace(t *testing.T, more ...string) bool {
 	t.Helper()
 	if os.Getenv(namespaceVariable) != "" {
 		return true
@@ -32,14 +34,14 @@ func inNamespace(t *testing.T) bool {
 	if err != nil {
 		t.Skipf("needs unshare of util-linux: %v", err)
 	}
-	enter := []string{"--mount", "--propagation", "private"}
-	probe := rig.Program{Path: unshare, Args: append(enter, "mount", "-t", "tmpfs", "tmpfs", t.TempDir())}
+	enter := append([]string{"--mount", "--propagation", "private"}, more...)
+	probe := rig.Program{Path: unshare, Args: slices.Concat(enter, []string{"mount", "-t", "tmpfs", "tmpfs", t.TempDir()})}
 	if _, err := probe.Run(rig.Within(t)); err != nil {
 		t.Skipf("this machine lets nobody mount: %v", err)
 	}
 	r, err := rig.Program{
 		Path: unshare,
-		Args: append(enter, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=9m"),
+		Args: slices.Concat(enter, []string{os.Args[0], "-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=9m"}),
 		Env:  []string{namespaceVariable + "=1", rig.BinaryVariable + "=" + binary},
 	}.Run(rig.Within(t))
 	t.Log(r.Stdout)
