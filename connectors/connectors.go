@@ -133,6 +133,11 @@ type Body struct {
 	SHA256 *[sha256.Size]byte // from Repr-Digest or alike; nil if not sent
 	Meta   []byte             // validator to keep beside the alias, for cond; nil if none
 
+	// Late returns the sha256 of the whole content that the origin sent behind its
+	// end, nil if it sent none. It may be called when Read has returned io.EOF. Nil:
+	// there can't be one.
+	Late func() *[sha256.Size]byte
+
 	// Via returns how many of the bytes that were read each transport has brought,
 	// by its name ("http", "xet"). It may be called at any time. Nil: not told.
 	Via func() map[string]int64

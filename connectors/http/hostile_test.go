@@ -2,95 +2,14 @@ package httpconn_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/hypha-node/hypha-node/connectors"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 )
-
-// TestHostileAnswers: origins whose answers can't be right. None of them gives
-// bytes that were not asked for.
-func TestHostileAnswers(t *testing.T) {
-	const off, n = 10, 20
-	text := strings.Repeat("0123456789", 10)
-	part := text[off : off+n]
-	tests := []struct {
-		name   string
-		answer string
-		whole  bool   // the whole content is asked for, not the range off, n
-		want   string // the content that is to arrive; "" when it is refused
-		says   string // part of the error
-	}{
-		{name: "range from elsewhere", answer: answer("206 X", part, "Content-Length: 20", "Content-Range: bytes 11-30/100"), says: "instead of bytes=10-29"},
-		{name: "range from before", answer: answer("206 X", text[5:25], "Content-Length: 20", "Content-Range: bytes 5-24/100"), says: "instead of bytes=10-29"},
-		{name: "range too long", answer: answer("206 X", text[10:40], "Content-Length: 30", "Content-Range: bytes 10-39/100"), says: "instead of bytes=10-29"},
-		{name: "range without a Content-Range", answer: answer("206 X", part, "Content-Length: 20"), says: "sound Content-Range"},
-		{name: "range backwards", answer: answer("206 X", part, "Content-Length: 20", "Content-Range: bytes 29-10/100"), says: "sound Content-Range"},
-		{name: "range behind its total", answer: answer("206 X", part, "Content-Length: 20", "Content-Range: bytes 10-29/20"), says: "sound Content-Range"},
-		{name: "range in another unit", answer: answer("206 X", part, "Content-Length: 20", "Content-Range: items 10-29/100"), says: "sound Content-Range"},
-		{name: "range that overflows", answer: answer("206 X", part, "Content-Length: 20", "Content-Range: bytes 10-99999999999999999999/*"), says: "sound Content-Range"},
-		{name: "length and range differ", answer: answer("206 X", part, "Content-Length: 19", "Content-Range: bytes 10-29/100"), says: "length of a part"},
-		{name: "several ranges", answer: answer("206 X", part, "Content-Length: 20", "Content-Type: multipart/byteranges; boundary=x"), says: "sound Content-Range"},
-		{name: "part for the whole", whole: true, answer: answer("206 X", part, "Content-Length: 20", "Content-Range: bytes 0-19/100"), says: "whole was asked for"},
-		{name: "part of unknown total", answer: answer("206 X", part, "Content-Length: 20", "Content-Range: bytes 10-29/*"), want: part},
-		{name: "part without a length", answer: answer("206 X", part+"more", "Connection: close", "Content-Range: bytes 10-29/100"), want: part},
-		{name: "whole for the range", answer: answer("200 OK", text, "Content-Length: 100"), want: part},
-		{name: "whole for the range, too short", answer: answer("200 OK", "012", "Content-Length: 3"), says: "beyond the end"},
-		{name: "whole for the range, too short, chunked", answer: answer("200 OK", "3\r\n012\r\n0\r\n\r\n", "Transfer-Encoding: chunked"), says: "ends before offset"},
-		{name: "whole for the range, chunked", answer: answer("200 OK", "64\r\n"+text+"\r\n0\r\n\r\n", "Transfer-Encoding: chunked"), want: part},
-		{name: "gzip", whole: true, answer: answer("200 OK", "\x1f\x8b123", "Content-Length: 5", "Content-Encoding: gzip"), says: "encoded"},
-		{name: "gzip in a part", answer: answer("206 X", part, "Content-Length: 20", "Content-Range: bytes 10-29/100", "Content-Encoding: gzip"), says: "encoded"},
-		{name: "two encodings", whole: true, answer: answer("200 OK", "12345", "Content-Length: 5", "Content-Encoding: identity, br"), says: "encoded"},
-		{name: "identity is no encoding", whole: true, answer: answer("200 OK", text, "Content-Length: 100", "Content-Encoding: identity"), want: text},
-		{name: "not modified", whole: true, answer: answer("304 X", ""), says: "not modified"},
-		{name: "no content", whole: true, answer: answer("204 X", ""), says: "no content"},
-		{name: "range refused", answer: answer("416 X", "", "Content-Length: 0"), says: "range was refused"},
-		{name: "range refused inside", answer: answer("416 X", "", "Content-Length: 0", "Content-Range: bytes */100"), says: "inside the content"},
-		{name: "range behind the end", answer: answer("416 X", "", "Content-Length: 0", "Content-Range: bytes */5"), says: "beyond the end"},
-		{name: "redirect to nowhere", answer: answer("302 X", "", "Content-Length: 0"), says: "without a location"},
-		{name: "redirect to a file", answer: answer("302 X", "", "Content-Length: 0", "Location: file:///etc/passwd"), says: "redirect to file:"},
-		{name: "redirect to no host", answer: answer("302 X", "", "Content-Length: 0", "Location: http:///x"), says: "redirect to http:"},
-		{name: "redirect to gopher", answer: answer("302 X", "", "Content-Length: 0", "Location: gopher://127.0.0.1/x"), says: "redirect to gopher:"},
-		{name: "redirect to garbage", answer: answer("302 X", "", "Content-Length: 0", "Location: http://[::1"), says: "no URL"},
-		{name: "not HTTP", answer: "SSH-2.0-OpenSSH_9\r\n", says: "after 2 attempts"},
-		{name: "nothing at all", answer: "", says: "after 2 attempts"},
-		{name: "two lengths", answer: answer("200 OK", text, "Content-Length: 100", "Content-Length: 50"), says: "after 2 attempts"},
-		{name: "length of nonsense", answer: answer("200 OK", text, "Content-Length: -1"), says: "after 2 attempts"},
-		{name: "huge headers", answer: answer("200 OK", text, "Content-Length: 100", "X: "+strings.Repeat("x", 300<<10)), says: "after 2 attempts"},
-		{name: "error", answer: answer("500 X", "oops", "Content-Length: 4"), says: "after 2 attempts"},
-		{name: "not implemented", answer: answer("501 X", "oops", "Content-Length: 4"), says: "not implemented"},
-		{name: "odd status", answer: answer("799 X", "", "Content-Length: 0"), says: "status 799"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			base, _ := raw(t, func(_ int, _ *http.Request, w io.Writer) { _, _ = io.WriteString(w, tt.answer) })
-			c := newClient(t, httpconn.Config{Retries: 1})
-			from, count := int64(off), int64(n)
-			if tt.whole {
-				from, count = 0, -1
-			}
-			got, _, err := read(t.Context(), c, httpconn.Target{URL: base + "/x"}, from, count)
-			if tt.want != "" {
-				if err != nil || string(got) != tt.want {
-					t.Errorf("read gives %q, %v, want %q", got, err, tt.want)
-				}
-				return
-			}
-			if err == nil || len(got) > 0 {
-				t.Fatalf("read gives %q, %v, want an error", got, err)
-			}
-			if _, ok := errors.AsType[*connectors.Error](err); !ok || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("error is %v, want one that says %q", err, tt.says)
-			}
-		})
-	}
-}
 
 // content is what the origins of the next tests have.
 func content() []byte { return random(7, 300_000) }

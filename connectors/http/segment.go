@@ -16,14 +16,15 @@ import (
 type segment struct {
 	body     io.ReadCloser
 	header   http.Header
-	place    place // where it came from
-	skip     int64 // bytes to throw away first
-	left     int64 // bytes of it after skip; -1 when only the end of the body tells
-	moved    bool  // it has given a byte
-	whole    bool  // it goes to the end of the content
-	part     bool  // it is the range that was asked for, not the whole content
-	unframed bool  // the body ends when the connection does
-	lead     int64 // bytes that another transport throws away before it
+	place    place              // where it came from
+	skip     int64              // bytes to throw away first
+	left     int64              // bytes of it after skip; -1 when only the end of the body tells
+	moved    bool               // it has given a byte
+	whole    bool               // it goes to the end of the content
+	part     bool               // it is the range that was asked for, not the whole content
+	unframed bool               // the body ends when the connection does
+	behind   func() http.Header // fields that came behind the body, once that has ended; nil: none can
+	lead     int64              // bytes that another transport throws away before it
 }
 
 // read reads on; io.EOF when all that the answer promised is read, and
@@ -227,8 +228,12 @@ func (s *stream) changed() error {
 func (s *stream) acceptWhole(resp *http.Response) (*segment, int64, error) {
 	seg := &segment{body: resp.Body, skip: s.pos, left: -1, whole: true}
 	total := resp.ContentLength
+	if r, ok := parseContentRange(resp.Header.Get("Content-Range")); ok && (r.start > 0 || r.total >= 0 && r.end != r.total) {
+		return nil, 0, s.final("a part was sent with the status of the whole")
+	}
 	if total < 0 {
 		seg.unframed = len(resp.TransferEncoding) == 0
+		seg.behind = func() http.Header { return resp.Trailer }
 		if total = s.total; total < 0 {
 			return seg, -1, s.beyond(total)
 		}

@@ -2,11 +2,13 @@ package httpconn
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hypha-node/hypha-node/connectors"
@@ -91,6 +93,7 @@ func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) 
 		SHA256:     digestOf(seg.header),
 		Meta:       s.pinned.meta(),
 		Unframed:   seg.unframed && s.target.Size < 0,
+		Late:       s.late.Load,
 		Via:        s.ways.by,
 	}, nil
 }
@@ -116,6 +119,7 @@ type stream struct {
 	ask    func(since validator) (*segment, error) // one request for pos…end
 	spend  func(error) error                       // waits before the next attempt, or returns why not
 	ways   ways
+	late   atomic.Pointer[[sha256.Size]byte] // digest of the content that came behind it
 
 	mu     sync.Mutex // held by Read; Close ends a Read by cancel first
 	budget *budget
@@ -208,6 +212,9 @@ func (s *stream) fill(p []byte) int {
 // finish ends the current answer: at its proper end, or for another try.
 func (s *stream) finish(err error) {
 	whole, moved := s.seg.whole, s.seg.moved
+	if err == io.EOF && s.seg.behind != nil { //nolint:errorlint // segments return io.EOF itself
+		s.late.Store(digestOf(s.seg.behind()))
+	}
 	s.drop()
 	if errors.Is(err, errBeyond) {
 		s.failed = s.final("the content ends before offset %d", s.pos)

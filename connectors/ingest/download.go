@@ -233,7 +233,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		return Fetched{}, err
 	}
 	var git hash.Hash
-	got := Fetched{From: f.from, ETag: it.ETag, Verified: want.digest()}
+	got := Fetched{From: f.from, ETag: it.ETag}
 	if got.ETag == "" {
 		got.ETag = body.ETag
 	}
@@ -256,6 +256,9 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		if err := in.whole(); err != nil {
 			return nil, err
 		}
+		if body.Late != nil && want.sha256 == nil {
+			want.sha256 = body.Late()
+		}
 		if err := want.check(it, file, git); err != nil {
 			return nil, overTransports(err, body)
 		}
@@ -271,6 +274,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 	if f.from == FromOrigin {
 		got.OriginBytes, got.Transport = in.n, body.Transport()
 	}
+	got.Verified = want.digest()
 	if err == nil {
 		err = e.admitted(ctx, it, &got)
 	}
