@@ -107,6 +107,10 @@ type Item struct {
 	// Root is set.
 	Open func(ctx context.Context, off, n int64, cond []byte) (*Body, error)
 
+	// Direct is Open by the source's own way alone, where there are several that Open
+	// may choose from: when what those brought was wrong. Nil where there is one.
+	Direct func(ctx context.Context, off, n int64, cond []byte) (*Body, error)
+
 	// May asks the source, with few requests and without content, whether those on
 	// whose behalf the item was made may have its content: nil if so. Nil where a
 	// source can't tell.

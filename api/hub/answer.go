@@ -23,7 +23,7 @@ type answer struct {
 func passed() []string {
 	return []string{
 		"Content-Type", "Etag", "Link", "Ratelimit", "Ratelimit-Policy", "Retry-After", "Www-Authenticate",
-		"X-Error-Code", "X-Error-Message", "X-Linked-Etag", "X-Linked-Size", "X-Repo-Commit", "X-Request-Id", "X-Total-Count",
+		"X-Error-Code", "X-Error-Message", "X-Linked-Etag", "X-Linked-Size", "X-Repo-Commit", "X-Request-Id", "X-Total-Count", xetField,
 	}
 }
 
@@ -87,6 +87,8 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request, base string) {
 	h := w.Header()
 	for name, value := range a.Header {
 		switch name {
+		case xetField:
+			continue // see withoutXet
 		case "Link":
 			if value = ownLinks(value, base); value == "" {
 				continue

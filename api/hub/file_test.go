@@ -167,6 +167,16 @@ func TestBrokenOrigin(t *testing.T) {
 	r.up.ClearFaults()
 	r.up.Plant(hubtest.Fault{CDN: true, Status: 503})
 	r.do("GET /org/model/resolve/main/sub/large.bin").want(t, "unavailable", 502, nil)
+	r.up.ClearFaults()
+	// A hub that has the pointer and not the file.
+	pointer := "version https://git-lfs.github.com/spec/v1\noid sha256:" + strings.Repeat("ab", 32) + "\nsize 5\n"
+	commit, err := r.up.Commit("model/org/model", map[string]hubtest.Content{"pointer.txt": hubtest.Bytes([]byte(pointer))})
+	must(t, err)
+	a := r.do("GET /org/model/resolve/" + commit + "/pointer.txt")
+	a.want(t, "a pointer in the place of the file", 502, nil)
+	if bytes.Contains(a.body, []byte("oid sha256")) || !strings.Contains(a.header.Get("X-Error-Message"), "pointer") {
+		t.Errorf("a pointer: %s, %q", a.body, a.header.Get("X-Error-Message"))
+	}
 }
 
 // TestSlowClient holds that a client that takes nothing is given up.

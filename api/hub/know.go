@@ -17,12 +17,13 @@ const proofLife = 10 * time.Minute
 type fact struct {
 	Size int64  `json:"size"`
 	ETag string `json:"etag"`
+	Xet  string `json:"xet,omitempty"` // hf.File.XetHash
 }
 
 // noteFile remembers a file; durably if a client has asked for it by itself: a
 // listing may be long.
 func (s *Server) noteFile(ctx context.Context, t target, f hf.File, durable bool) {
-	text, err := json.Marshal(fact{f.Size, f.ETag})
+	text, err := json.Marshal(fact{f.Size, f.ETag, f.XetHash})
 	if err != nil {
 		return
 	}
@@ -42,7 +43,11 @@ func (s *Server) file(ctx context.Context, t target, commit string) (hf.File, bo
 		return hf.File{}, false
 	}
 	f := hf.File{RepoType: t.kind, Repository: t.repo, Commit: commit, Path: t.path, Size: known.Size}
-	return f.WithETag(known.ETag), true
+	f = f.WithETag(known.ETag)
+	if f.SHA256 != nil {
+		f.XetHash = known.Xet
+	}
+	return f, true
 }
 
 // noteAccess remembers that a scope may have the content of a repository at a

@@ -106,7 +106,11 @@ func describe(t target, a *answer) (hf.File, error) {
 	if tag == "" {
 		tag = a.Header["Etag"]
 	}
-	return f.WithETag(entityTag(tag)), nil
+	f = f.WithETag(entityTag(tag))
+	if f.SHA256 != nil {
+		f.XetHash = a.Header[xetField]
+	}
+	return f, nil
 }
 
 // isPublic asks whether everybody may have the content of a repository at a

@@ -65,8 +65,14 @@ type rig struct {
 // start starts a hub and a façade; change may change its configuration.
 func start(t testing.TB, change func(*hub.Config)) *rig {
 	t.Helper()
+	return startOver(t, false, change)
+}
+
+// startOver is start over a hub that may offer its files by Xet.
+func startOver(t testing.TB, xet bool, change func(*hub.Config)) *rig {
+	t.Helper()
 	up, err := hubtest.New(hubtest.Config{
-		PageSize: 2, Repos: repos(),
+		PageSize: 2, Repos: repos(), Xet: xet,
 		Tokens: map[string]hubtest.User{reader: {Name: "reader"}, other: {Name: "stranger"}},
 	})
 	must(t, err)

@@ -81,7 +81,11 @@ func (s *Server) ask(ctx context.Context, q question, learn func(context.Context
 		if err != nil || a.failed() {
 			return a, err
 		}
-		if scope, keep := learn(ctx, a); keep {
+		scope, keep := learn(ctx, a)
+		if a.ok() {
+			a.Body = withoutXet(a.Body)
+		}
+		if keep {
 			s.keep(ctx, q, scope, a)
 		}
 		return a, nil
@@ -167,9 +171,6 @@ func (s *Server) read(resp *http.Response, q question) (*answer, error) {
 		return nil, fmt.Errorf("%w: %w", connectors.ErrUpstream, err)
 	case len(a.Body) > maxAnswer:
 		return nil, fmt.Errorf("%w: its answer is larger than %d bytes", connectors.ErrUpstream, maxAnswer)
-	}
-	if a.ok() {
-		a.Body = withoutXet(a.Body)
 	}
 	return a, nil
 }

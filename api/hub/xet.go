@@ -9,6 +9,9 @@ import (
 // upstream's own servers for such a file.
 const xetMember = "xetHash"
 
+// xetField is the header field of a file that tells the same.
+const xetField = "X-Xet-Hash"
+
 // withoutXet returns a listing, or the information on a repository, without what
 // it tells of files for Xet. What has another form is returned as it is.
 func withoutXet(body []byte) []byte {

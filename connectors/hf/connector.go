@@ -179,13 +179,22 @@ func (q *query) itemOf(f File) (connectors.Item, error) {
 		}), q.first
 	}
 	it.May = func(ctx context.Context) error { return q.may(ctx, f.Path) }
-	it.Open = func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
+	it.Open = q.opener(target)
+	if target.Other != nil {
+		target.Other = nil
+		it.Direct = q.opener(target)
+	}
+	return it, nil
+}
+
+// opener returns what opens a file at the commit.
+func (q *query) opener(target httpconn.Target) func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
+	return func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
 		if off == 0 {
 			cond = nil // a commit does not change: there is nothing to ask
 		}
 		return q.client.Open(ctx, target, off, n, cond)
 	}
-	return it, nil
 }
 
 // key returns the key of a file at the commit.

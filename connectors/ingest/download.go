@@ -56,6 +56,9 @@ func (e *Engine) bring(ctx context.Context, f *flight) (Fetched, error) {
 		return got, err
 	}
 	got, err := e.download(ctx, f, share)
+	if errors.Is(err, connectors.ErrMismatch) && f.item.Direct != nil && got.Transport != "" && got.Transport != "http" && ctx.Err() == nil {
+		got, err = e.downloadDirect(ctx, f, share, got)
+	}
 	if late, ok := e.afterOrigin(ctx, f, err); ok {
 		late.OriginBytes = got.OriginBytes
 		return late, nil
@@ -137,6 +140,20 @@ func (e *Engine) download(ctx context.Context, f *flight, share *dag.Share) (Fet
 	wasted := got.OriginBytes
 	got, err = e.attempt(ctx, f, share, nil)
 	got.OriginBytes += wasted
+	return got, err
+}
+
+// downloadDirect brings an item whose bytes were wrong, once more and by its source's
+// own way: no other transport can tell before the end of a file that its bytes are
+// not the file's. before is what came of it.
+func (e *Engine) downloadDirect(ctx context.Context, f *flight, share *dag.Share, before Fetched) (Fetched, error) {
+	e.cfg.Logger.WarnContext(ctx, "wrong content is fetched again over HTTP alone", slog.String("url", f.item.URL), slog.String("transport", before.Transport))
+	f.tee.detach() // it has the wrong content
+	open := f.item.Open
+	f.item.Open = f.item.Direct
+	defer func() { f.item.Open = open }()
+	got, err := e.attempt(ctx, f, share, nil)
+	got.OriginBytes += before.OriginBytes
 	return got, err
 }
 

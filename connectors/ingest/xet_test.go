@@ -2,7 +2,6 @@ package ingest_test
 
 import (
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -58,16 +57,45 @@ func TestTransports(t *testing.T) {
 }
 
 // TestXetWrongBytes: chunks that can be decoded, but are not the file's, are no
-// file; and the error tells how they came.
+// file: it is fetched again over HTTP, from wherever it went wrong. If that is wrong
+// as well, the error tells so.
 func TestXetWrongBytes(t *testing.T) {
-	hub, e := xetEngine(t, blockstore.NewMemory(), hf.TransportXet)
-	hub.Plant(hubtest.Fault{CDN: true, Path: "/xorbs/", Corrupt: true, At: 100}) // in a chunk that is not compressed
-	got, err := all(t, e, "hf://owner/name/model.bin", "")
-	if !errors.Is(err, connectors.ErrMismatch) || !strings.Contains(err.Error(), "its bytes came over xet") {
-		t.Errorf("%v, %v", got, err)
-	}
-	hub.ClearFaults()
-	if got, err := all(t, e, "hf://owner/name/model.bin", ""); err != nil || got["model.bin"].Transport != "xet" {
-		t.Errorf("afterwards: %+v, %v", got, err)
+	const size = 2<<20 + 1
+	chunk := hubtest.Fault{CDN: true, Path: "/xorbs/", Corrupt: true, At: 100} // in a chunk that is not compressed
+	bridge := func(f hubtest.Fault) hubtest.Fault { f.CDN, f.Path = true, "xet-bridge-us"; return f }
+	for _, tt := range []struct {
+		name, transport string
+		faults          []hubtest.Fault
+		wrong           bool
+		bytes           int64 // at most, of the origin
+	}{
+		{"all of it", hf.TransportXet, []hubtest.Fault{chunk}, false, 2 * size},
+		{"from the middle on", hf.TransportAuto, []hubtest.Fault{bridge(hubtest.Fault{Cut: true, At: 1e6, Times: 2}), {CDN: true, Path: "/xorbs/", Corrupt: true, At: 5e5}}, false, 2 * size},
+		{"and over HTTP", hf.TransportXet, []hubtest.Fault{chunk, bridge(hubtest.Fault{Corrupt: true, At: 5})}, true, 0},
+		{"over HTTP alone", hf.TransportHTTP, []hubtest.Fault{bridge(hubtest.Fault{Corrupt: true, At: 5})}, true, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := blockstore.NewMemory()
+			hub, e := xetEngine(t, s, tt.transport)
+			for _, f := range tt.faults {
+				hub.Plant(f)
+			}
+			ref, err := connectors.ParseURI("hf://owner/name/model.bin")
+			must(t, err)
+			view := ingest.NewView()
+			got, err := e.Fetch(t.Context(), item(t, e, ref), ingest.Options{Tee: &memFile{}, View: view})
+			if tt.wrong {
+				if !errors.Is(err, connectors.ErrMismatch) {
+					t.Errorf("%+v, %v, want ErrMismatch", got, err)
+				}
+				checkNothing(t, s, contentBytes(t, hubtest.Random(3, size)))
+				return
+			}
+			must(t, err)
+			checkStored(t, s, got.File, contentBytes(t, hubtest.Random(3, size)))
+			if got.Transport != "http" || got.Teed || !got.Verified || got.OriginBytes <= size || got.OriginBytes > tt.bytes {
+				t.Errorf("%+v", got)
+			}
+		})
 	}
 }
