@@ -175,17 +175,20 @@ func TestF13Cached(t *testing.T) {
 	}
 }
 
-// TestF14OneDownload: identical fetches at the same time, of two jobs, cost the
+// TestF14OneDownload: 64 identical fetches at the same time, of eight jobs, cost the
 // origin one.
 func TestF14OneDownload(t *testing.T) {
-	content := random(t, 114, 5<<20+1)
+	content := random(t, 114, 2<<20+1)
 	url, f := shared.origin.putGated(t, "f.bin", content, 1<<20)
-	jobs := []*job{newJob(t, shared.nodes[0]), newJob(t, shared.nodes[0])}
 	const each = 8
+	var jobs []*job
+	for range 8 {
+		jobs = append(jobs, newJob(t, shared.nodes[0]))
+	}
 	done := make(chan error, each*len(jobs))
 	for i := range each * len(jobs) {
 		go func() {
-			a, err := jobs[i%2].try(rig.Within(t), http.MethodPost, "/resources/fetch", map[string]any{"fetch": rig.URI(url)})
+			a, err := jobs[i%len(jobs)].try(rig.Within(t), http.MethodPost, "/resources/fetch", map[string]any{"fetch": rig.URI(url)})
 			if err == nil && a.status != http.StatusOK {
 				err = &rig.Refused{Status: a.status, Detail: string(a.body)}
 			}
