@@ -162,7 +162,7 @@ func (d *Disk) resume(ctx context.Context, key []byte) (*fileWriter, error) {
 	if err := d.makeRoom(ctx, rec.size-rec.kept); err != nil {
 		return nil, err
 	}
-	f, err := d.segs.fs.Open(partName(rec.id), vfs.Write)
+	f, err := d.segs.fs.Open(partName(rec.id), vfs.WriteBulk)
 	if err != nil {
 		return nil, err
 	}

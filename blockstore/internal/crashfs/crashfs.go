@@ -165,17 +165,17 @@ func (f *FS) hooked(op Op, name string) error {
 
 // Open opens or makes a file.
 func (f *FS) Open(name string, mode vfs.Mode) (vfs.File, error) {
-	op := OpOpen
-	if mode == vfs.Create {
+	op, create := OpOpen, mode == vfs.Create || mode == vfs.CreateBulk
+	if create {
 		op = OpCreate
 	}
 	var file *handle
 	err := f.call(op, name, func() error {
 		i, ok := f.now[name]
 		switch {
-		case mode == vfs.Create && ok:
+		case create && ok:
 			return fs.ErrExist
-		case mode == vfs.Create:
+		case create:
 			i = &inode{}
 			f.now[name] = i
 			f.since = append(f.since, change{to: name, file: i})

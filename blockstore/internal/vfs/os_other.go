@@ -2,7 +2,10 @@
 
 package vfs
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 func (f *osFile) Sync() error { return f.failed("fsync", f.f.Sync()) }
 
@@ -11,3 +14,12 @@ func (f *osFile) Flush(_, _ int64) error { return nil }
 func (f *osFile) Allocate(_ int64) error { return nil }
 
 func (f *osFile) Punch(_, _ int64) error { return errors.ErrUnsupported }
+
+// past is a way around the kernel's cache, which there is none of here.
+type past struct{}
+
+func openPast(*os.Root, string) *past { return nil }
+
+func (*past) writeAt([]byte, int64) (int, error) { return 0, nil }
+
+func (*past) close() error { return nil }

@@ -22,6 +22,12 @@ const (
 	// Create makes a new file (mode 0600) and opens it for reading and
 	// writing; it is an error if the name is taken.
 	Create
+	// WriteBulk is Write for what is written in large pieces and not read soon:
+	// where the file system can, those go to the disk past the kernel's cache. What
+	// is read, and when it is durable, is the same.
+	WriteBulk
+	// CreateBulk is Create, in the same way.
+	CreateBulk
 )
 
 // FS is one directory. Names are single path elements. Errors wrap fs.ErrNotExist
