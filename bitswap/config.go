@@ -83,6 +83,8 @@ type Config struct {
 	Bootstrap []string
 	// Peers holds addresses with /p2p/ to which a connection is kept.
 	Peers []string
+	// MDNS has nodes of the same network on the local networks find each other.
+	MDNS bool
 	// SwarmKey is the key of a private network: the node talks to those only who
 	// have it, over TCP. Nil is the open network.
 	SwarmKey SwarmKey

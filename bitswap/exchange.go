@@ -201,6 +201,7 @@ func (e *Exchange) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { e.keepPeers(ctx); return nil })
 	g.Go(func() error { e.rememberPeers(ctx); return nil })
+	g.Go(func() error { e.meetLocally(ctx); return nil })
 	g.Go(func() error { e.syncRoots(ctx); return nil })
 	return g.Wait()
 }

@@ -140,9 +140,10 @@ func (k *known) reached(ctx context.Context, id peer.ID, addr string) error {
 }
 
 // network names the network that this node takes part in.
-func (e *Exchange) network() string {
-	return e.cfg.ProtocolPrefix + " " + e.cfg.SwarmKey.Fingerprint()
-}
+func (e *Exchange) network() string { return networkName(e.cfg.ProtocolPrefix, e.cfg.SwarmKey) }
+
+// networkName names the network of those with a prefix and a key.
+func networkName(prefix string, key SwarmKey) string { return prefix + " " + key.Fingerprint() }
 
 // dhtProtocol is what nodes of a DHT with that prefix speak.
 func dhtProtocol(prefix string) protocol.ID { return protocol.ID(prefix + "/kad/1.0.0") }
