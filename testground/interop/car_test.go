@@ -12,7 +12,7 @@ import (
 )
 
 // ipfsModules is where CI keeps the packages of npm that speak IPFS.
-const ipfsModules = "ipfs-js-3.1.0-7.1.0/node_modules"
+const ipfsModules = "ipfs-js-3.1.0-7.1.0-7.1.15-8.0.5-26.10.0/node_modules"
 
 // findIPFS returns node and the packages, or skips the test.
 func findIPFS(t *testing.T) (node, modules string) {

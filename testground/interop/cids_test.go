@@ -40,7 +40,7 @@ func TestCIDs(t *testing.T) {
 		}
 		names = append(names, path)
 	}
-	for seed := range uint64(30) {
+	for seed := range uint64(40) {
 		path := filepath.Join(dir, fmt.Sprintf("random-%02d", seed))
 		randomTree(t, path, rand.New(rand.NewPCG(seed, 4)), 0)
 		names = append(names, path)

@@ -64,6 +64,27 @@ func TestTransfer(t *testing.T) {
 			t.Errorf("%q, %v", got.Stdout, err)
 		}
 	})
+	t.Run("an old profile from us to Kubo", func(t *testing.T) {
+		name, sum := random(t, 4, 3<<20+1)
+		root := run(t, n, "add", "-q", "--profile", "v0-2015", name)
+		if !strings.HasPrefix(root, "Qm") {
+			t.Fatalf("our root %s is no CIDv0", root)
+		}
+		pin(t, k, root)
+		out := filepath.Join(t.TempDir(), "out")
+		_, err := k.Run(rig.Within(t), "get", "--progress=false", "-o", out, root)
+		ok(t, err)
+		same(t, out, sum)
+	})
+	t.Run("a sharded directory from us to Kubo", func(t *testing.T) {
+		dir := sharded(t, "ours")
+		root := run(t, n, "add", "-q", dir)
+		pin(t, k, root)
+		out := filepath.Join(t.TempDir(), "out")
+		_, err := k.Run(rig.Within(t), "get", "--progress=false", "-o", out, root)
+		ok(t, err)
+		sameTree(t, dir, out)
+	})
 	t.Run("from Kubo to us", func(t *testing.T) {
 		name, sum := random(t, 2, *size)
 		root, err := k.Add(rig.Within(t), name)
@@ -92,17 +113,24 @@ func TestTransfer(t *testing.T) {
 		}
 	})
 	t.Run("a sharded directory from Kubo to us", func(t *testing.T) {
-		dir := filepath.Join(t.TempDir(), "sharded")
-		ok(t, os.Mkdir(dir, 0o700))
-		for i := range 6000 {
-			ok(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("entry number %05d.txt", i)), fmt.Appendf(nil, "%d\n", i), 0o600))
-		}
+		dir := sharded(t, "theirs")
 		root, err := k.Add(rig.Within(t), dir)
 		ok(t, err)
 		out := filepath.Join(t.TempDir(), "out")
 		run(t, n, "get", root, "-o", out)
 		sameTree(t, dir, out)
 	})
+}
+
+// sharded makes a directory of so many entries that its DAG is sharded.
+func sharded(t *testing.T, whose string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "sharded")
+	ok(t, os.Mkdir(dir, 0o700))
+	for i := range 2500 {
+		ok(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s%05d.txt", strings.Repeat("long ", 16), i)), fmt.Appendf(nil, "%s %d\n", whose, i), 0o600))
+	}
+	return dir
 }
 
 // TestToolchain takes the Go toolchain's own tree, some 15,000 files, through
