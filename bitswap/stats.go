@@ -12,7 +12,7 @@ type Stats struct {
 	Peers, Inbound int    // connected peers, and those of them that dialled
 	Routing        int    // peers in the DHT's routing table
 	Announced      int    // keys that are announced
-	BlocksReceived uint64 // blocks of bitswap that came, with unwanted ones
+	BlocksReceived uint64 // blocks that came, over either protocol, with unwanted ones
 	BytesReceived  uint64 // of them
 	Duplicates     uint64 // blocks that were here already
 	BlocksSent     uint64
@@ -26,10 +26,12 @@ func (e *Exchange) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, fmt.Errorf("bitswap: %w", err)
 	}
+	own := e.swarm.Traffic()
 	s := Stats{
 		Routing: e.dht.RoutingTable().Size(), Wanted: len(bs.Wantlist),
-		BlocksReceived: bs.BlocksReceived, BytesReceived: bs.DataReceived, Duplicates: bs.DupBlksReceived,
-		BlocksSent: bs.BlocksSent, BytesSent: bs.DataSent,
+		BlocksReceived: bs.BlocksReceived + uint64(own.BlocksReceived+own.BlocksDuplicate), BytesReceived: bs.DataReceived + uint64(own.Received+own.Duplicate),
+		Duplicates: bs.DupBlksReceived + uint64(own.BlocksDuplicate),
+		BlocksSent: bs.BlocksSent + uint64(own.BlocksSent), BytesSent: bs.DataSent + uint64(own.Sent),
 	}
 	if s.Announced, err = e.prov.keys.Size(ctx); err != nil {
 		return Stats{}, fmt.Errorf("announced keys: %w", err)

@@ -43,7 +43,7 @@ func (a *asker) write(ctx context.Context) error {
 		if a.state == stateNone {
 			return errors.Join(out.Flush(), a.st.CloseWrite(), a.linger(ctx))
 		}
-		it, wait, held := a.sp.next(a, time.Now(), len(a.s.slots) < cap(a.s.slots))
+		it, wait, held := a.sp.next(a, time.Now(), float64(len(a.s.slots))/float64(cap(a.s.slots)))
 		for _, number := range held {
 			if err := a.head(out, tellHeld, 0, number); err != nil {
 				return err
@@ -177,7 +177,7 @@ func (a *asker) send(ctx context.Context, out io.Writer, it item) error {
 			_, broken = out.Write(data)
 		}
 		if broken == nil {
-			a.s.sent.Add(int64(len(data)))
+			a.s.sent.add(len(data))
 		}
 		return broken
 	})
@@ -189,6 +189,7 @@ func (a *asker) send(ctx context.Context, out io.Writer, it item) error {
 	case ipld.IsNotFound(err):
 		return a.head(out, tellNone, 0, it.number)
 	case err == nil:
+		free()
 		a.sp.took(time.Since(start))
 	}
 	return err

@@ -26,6 +26,9 @@ type Options struct {
 	// Patience is how long a source may be silent before what only it has is asked
 	// of Fallback, too; 0 means 10 s.
 	Patience time.Duration
+	// Peek says that what comes is not kept: a look at some nodes. Nobody is told of
+	// the fetch, or served from it.
+	Peek bool
 }
 
 // Fetch gets the blocks of one DAG, and serves those that it got while it runs. It
@@ -96,17 +99,8 @@ func (s *Service) Fetch(ctx context.Context, root cid.Cid, o Options) *Fetch {
 		wants: make(map[string]*want), tables: make(map[string]*table), places: make(map[string]*place), gifts: make(map[string][]byte),
 		sources: make(map[peer.ID]*source), refused: make(map[peer.ID]time.Time), typical: 256 << 10,
 	}
-	s.mu.Lock()
-	s.fetches[f.rootKey] = append(s.fetches[f.rootKey], f)
-	sp := s.spreads[f.rootKey]
-	s.mu.Unlock()
-	if sp != nil { // who asked for it before it was here
-		s.changed(ctx, root)
-		sp.mu.Lock()
-		for a := range sp.askers {
-			f.queue = append(f.queue, a.info)
-		}
-		sp.mu.Unlock()
+	if !o.Peek {
+		s.begin(ctx, f)
 	}
 	for _, p := range s.cfg.Host.Network().Peers() {
 		if s.speaks(p) {
@@ -115,6 +109,25 @@ func (s *Service) Fetch(ctx context.Context, root cid.Cid, o Options) *Fetch {
 	}
 	f.work.Go(func() { f.run(ctx) })
 	return f
+}
+
+// begin lets others know of a fetch.
+func (s *Service) begin(ctx context.Context, f *Fetch) {
+	s.mu.Lock()
+	s.fetches[f.rootKey] = append(s.fetches[f.rootKey], f)
+	sp := s.spreads[f.rootKey]
+	s.mu.Unlock()
+	if sp == nil {
+		return
+	}
+	s.changed(ctx, f.root)
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	for a := range sp.askers { // who asked for it before it was here
+		if !a.peek {
+			f.queue = append(f.queue, a.info)
+		}
+	}
 }
 
 // Close ends the fetch and what runs for it. What it got is served from the store
@@ -129,6 +142,9 @@ func (f *Fetch) Close() {
 	}
 	f.mu.Unlock()
 	f.work.Wait()
+	if f.o.Peek {
+		return
+	}
 	f.s.mu.Lock()
 	fs := slices.DeleteFunc(f.s.fetches[f.rootKey], func(other *Fetch) bool { return other == f })
 	if f.s.fetches[f.rootKey] = fs; len(fs) == 0 {
@@ -175,10 +191,31 @@ func (f *Fetch) consider(info peer.AddrInfo) {
 		return
 	}
 	if at, ok := f.refused[info.ID]; ok && time.Since(at) < againAfter {
+		f.retry(info)
 		return
 	}
 	f.queue = append(f.queue, info)
 	f.poke()
+}
+
+// retry has a peer asked again after a while; f.mu is held.
+func (f *Fetch) retry(info peer.AddrInfo) {
+	if len(f.lost) < maxSources && !slices.ContainsFunc(f.lost, func(other peer.AddrInfo) bool { return other.ID == info.ID }) {
+		f.lost = append(f.lost, info)
+	}
+}
+
+// begins has a peer asked that asks for the root itself: though it had nothing a
+// moment ago, it has begun to get it. Those who begin at the same time ask each other
+// too early.
+func (f *Fetch) begins(info peer.AddrInfo) {
+	f.mu.Lock()
+	if src := f.sources[info.ID]; src != nil {
+		src.again = true // its answer may be from before
+	}
+	delete(f.refused, info.ID)
+	f.mu.Unlock()
+	f.consider(info)
 }
 
 // againAfter is how long a peer that had nothing is not asked once more.
@@ -299,6 +336,7 @@ func (f *Fetch) came(c cid.Cid, data []byte, src *source) bool {
 	delete(f.wants, key)
 	if src != nil {
 		src.gave(w, len(data), time.Now())
+		f.s.received.add(len(data))
 	}
 	f.settle(w)
 	if c.Type() == cid.Raw || len(data) > 64<<10 {

@@ -23,7 +23,7 @@ func testCID(t testing.TB) cid.Cid {
 // FuzzAsk parses what an asker may send. What is understood is written the same way.
 func FuzzAsk(f *testing.F) {
 	c := testCID(f)
-	for _, b := range [][]byte{helloFrame(c), modeFrame(true), wantFrame(7, []span{{c: c}, {c, 3, 500}}), cancelFrame([]runOf{{1, 2}, {9, 1}})} {
+	for _, b := range [][]byte{helloFrame(askHello, c), modeFrame(true), wantFrame(7, []span{{c: c}, {c, 3, 500}}), cancelFrame([]runOf{{1, 2}, {9, 1}})} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -34,7 +34,7 @@ func FuzzAsk(f *testing.F) {
 		switch kind {
 		case askHello:
 			if c, err := parseHello(body); err == nil {
-				if _, again, _, err := readFrame(bytes.NewReader(helloFrame(c)), nil); err != nil || !bytes.Equal(again, body) {
+				if _, again, _, err := readFrame(bytes.NewReader(helloFrame(askHello, c)), nil); err != nil || !bytes.Equal(again, body) {
 					t.Errorf("hello %x became %x, %v", body, again, err)
 				}
 			}

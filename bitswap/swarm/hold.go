@@ -84,6 +84,9 @@ func (p *place) note() {
 
 // keep remembers a block that came; f.mu is held.
 func (f *Fetch) keep(key string, data []byte) {
+	if f.o.Peek {
+		return
+	}
 	p := f.places[key]
 	if p == nil {
 		if len(f.places) > maxKnown {

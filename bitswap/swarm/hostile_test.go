@@ -117,7 +117,7 @@ func TestGarbage(t *testing.T) {
 	a.add(t, tr)
 	stranger := newHost(t)
 	connect(t, stranger, a.host)
-	hello := helloFrame(tr.root.Cid())
+	hello := helloFrame(askHello, tr.root.Cid())
 	for _, tc := range []struct {
 		name string
 		sent []byte
@@ -161,7 +161,7 @@ func TestTooManyStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer st.Reset()
-		st.Write(helloFrame(tr.root.Cid()))
+		st.Write(helloFrame(askHello, tr.root.Cid()))
 		var head [headBytes + 1]byte
 		if _, err := io.ReadFull(st, head[:]); err != nil {
 			refused++

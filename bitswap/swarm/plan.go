@@ -71,6 +71,14 @@ func (f *Fetch) plan(ctx context.Context, now time.Time) (starving []*want) {
 			p.best[s.state] = max(p.best[s.state], s.pace(now, f.typical))
 		}
 	}
+	for _, s := range ready {
+		if s.state == stateWhole {
+			p.wholes++
+		}
+	}
+	for _, s := range ready {
+		p.trim(s)
+	}
 	for _, w := range f.order {
 		if w.src != nil {
 			p.review(w)
@@ -124,6 +132,7 @@ type planner struct {
 	f        *Fetch
 	now      time.Time
 	ready    []*source               // that have something
+	wholes   int                     // of them, that have all
 	best     [stateWhole + 1]float64 // bytes per second of the fastest of them, by state
 	open     []*want                 // that are asked of nobody
 	starving []*want
@@ -216,7 +225,7 @@ func (p *planner) assign(w *want) bool {
 		return true
 	}
 	for _, s := range p.ready {
-		if s.state == statePart && s.offers(w) && s.late == 0 {
+		if p.wholes == 1 && s.state == statePart && s.offers(w) && s.late == 0 {
 			return true // it will have room
 		}
 	}
@@ -241,21 +250,15 @@ func (p *planner) assign(w *want) bool {
 func (p *planner) pick(w *want, state int) *source {
 	var best *source
 	var score float64
-	wholes := 0
 	for _, s := range p.ready {
-		if s.state == state && !s.ended {
-			wholes++
-		}
-	}
-	for _, s := range p.ready {
-		if s.state != state || s.ended || s == w.src || !s.offers(w) || s.queued >= p.room(s, wholes) || len(s.listed) >= maxQueue/2 {
+		if s.state != state || s.ended || s == w.src || !s.offers(w) || s.queued >= p.room(s) || len(s.listed) >= maxQueue/2 {
 			continue
 		}
 		eta := float64(s.queued+p.f.typical)/s.pace(p.now, p.f.typical) + s.rtt.Seconds()
 		if s.late > 0 {
 			eta = 10 * eta
 		}
-		if state == stateWhole && p.f.shared && wholes > 1 {
+		if state == stateWhole && p.f.shared && p.wholes > 1 {
 			// All who fetch agree on whom to ask for it, unless he is much slower.
 			eta = float64(int(eta)) + float64(rank(w.key, s.p)>>11)/(1<<53)
 		}
@@ -266,10 +269,9 @@ func (p *planner) pick(w *want, state int) *source {
 	return best
 }
 
-// room returns how many bytes a source may be asked for at a time; alike is how many
-// there are of its kind.
-func (p *planner) room(s *source, alike int) int {
-	if len(p.ready) == 1 || s.state == stateWhole && alike == 1 && s.late == 0 {
+// room returns how many bytes a source may be asked for at a time.
+func (p *planner) room(s *source) int {
+	if len(p.ready) == 1 || s.state == stateWhole && p.wholes == 1 && s.late == 0 {
 		return maxQueue / 2 * max(p.f.typical, 1)
 	}
 	least, span := 2*p.f.typical, queueTime
@@ -298,39 +300,6 @@ func (p *planner) hopeless(w *want) bool {
 		}
 	}
 	return len(p.f.queue) == 0 || age > askGrace
-}
-
-// steal has sources that have nothing to do take over the last wants of those who
-// will take long.
-func (p *planner) steal() {
-	for _, thief := range p.ready {
-		if thief.queued > 0 || thief.ended || thief.late > 0 || thief.rate == 0 {
-			continue
-		}
-		var victim *source
-		longest := 0.1 + thief.rtt.Seconds() + 2*float64(p.f.typical)/thief.pace(p.now, p.f.typical)
-		for _, s := range p.ready {
-			if p.f.shared && s.state == stateWhole && s.pace(p.now, p.f.typical) >= p.best[s.state]/slowPart {
-				continue // it holds things back
-			}
-			if d := float64(s.queued) / s.pace(p.now, p.f.typical); d > longest {
-				victim, longest = s, d
-			}
-		}
-		if victim == nil {
-			continue
-		}
-		var last *want
-		for _, w := range victim.listed {
-			if thief.offers(w) && (last == nil || w.number-last.number < 1<<31) {
-				last = w
-			}
-		}
-		if last != nil {
-			p.f.unlist(last)
-			p.ask(thief, last)
-		}
-	}
 }
 
 // ask notes that a source is asked for a want.

@@ -36,14 +36,16 @@ type asker struct {
 	p    peer.ID
 	info peer.AddrInfo
 	root cid.Cid
+	peek bool // it keeps nothing
 	sp   *spread
 	wake chan struct{} // room for one
 
-	queue  []item
-	sent   map[string]struct{}
-	shared bool
-	told   []peer.AddrInfo // of whom it will be told
-	ended  bool            // nothing more is asked
+	queue   []item
+	sent    map[string]struct{}
+	shared  bool
+	holding bool            // it waits for others to pass on what it waits for
+	told    []peer.AddrInfo // of whom it will be told
+	ended   bool            // nothing more is asked
 
 	tables []*table          // of the reader
 	knows  map[string]bitmap // of the writer: what it was told that is here
@@ -82,21 +84,21 @@ func (s *Service) serve(ctx context.Context, cancel context.CancelFunc, st netwo
 	if err != nil {
 		return err
 	}
-	if kind != askHello {
+	if kind != askHello && kind != askPeek {
 		return errFrame
 	}
 	root, err := parseHello(body)
 	if err != nil {
 		return err
 	}
-	a := &asker{s: s, st: st, p: st.Conn().RemotePeer(), root: root, wake: make(chan struct{}, 1), sent: make(map[string]struct{}), knows: make(map[string]bitmap), state: -1}
+	a := &asker{s: s, st: st, p: st.Conn().RemotePeer(), root: root, peek: kind == askPeek, wake: make(chan struct{}, 1), sent: make(map[string]struct{}), knows: make(map[string]bitmap), state: -1}
 	a.info = peer.AddrInfo{ID: a.p, Addrs: s.cfg.Host.Peerstore().Addrs(a.p)}
 	if a.sp, err = s.attend(ctx, a); err != nil {
 		return err
 	}
 	defer s.release(a)
-	if f := s.fetching(keyOf(root)); f != nil && s.speaks(a.p) {
-		f.consider(a.info)
+	if f := s.fetching(keyOf(root)); f != nil && !a.peek && s.speaks(a.p) {
+		f.begins(a.info)
 	}
 	var reading sync.WaitGroup
 	defer reading.Wait()
@@ -219,7 +221,7 @@ func (a *asker) wanted(ctx context.Context, body []byte) error {
 	for _, sp := range spans {
 		var items []item
 		if sp.n == 0 {
-			if sp.c.Equals(a.root) {
+			if sp.c.Equals(a.root) && !a.peek {
 				items = a.gifts(ctx)
 			}
 			items = append(items, item{number: number, c: sp.c, key: keyOf(sp.c), first: sp.c.Equals(a.root)})

@@ -38,12 +38,22 @@ type Config struct {
 }
 
 // Traffic is what has gone over the protocol since the Service began, in bytes of
-// blocks, but for Control.
+// blocks unless said otherwise.
 type Traffic struct {
 	Sent      int64
 	Received  int64 // what was wanted
 	Duplicate int64 // what was here already, or not wanted any more
 	Control   int64 // bytes sent that are no blocks
+
+	BlocksSent, BlocksReceived, BlocksDuplicate int64 // blocks of Sent, Received, Duplicate
+}
+
+// tally counts blocks.
+type tally struct{ bytes, count atomic.Int64 }
+
+func (b *tally) add(size int) {
+	b.bytes.Add(int64(size))
+	b.count.Add(1)
 }
 
 // Service serves what the node has and fetches what it has not. It is safe for
@@ -55,7 +65,8 @@ type Service struct {
 	events event.Subscription
 	wg     sync.WaitGroup
 
-	sent, received, duplicate, control atomic.Int64
+	sent, received, duplicate tally
+	control                   atomic.Int64
 
 	mu      sync.Mutex
 	closed  bool
@@ -106,7 +117,10 @@ func (s *Service) Close() error {
 
 // Traffic returns the counters.
 func (s *Service) Traffic() Traffic {
-	return Traffic{Sent: s.sent.Load(), Received: s.received.Load(), Duplicate: s.duplicate.Load(), Control: s.control.Load()}
+	return Traffic{
+		Sent: s.sent.bytes.Load(), Received: s.received.bytes.Load(), Duplicate: s.duplicate.bytes.Load(), Control: s.control.Load(),
+		BlocksSent: s.sent.count.Load(), BlocksReceived: s.received.count.Load(), BlocksDuplicate: s.duplicate.count.Load(),
+	}
 }
 
 // greet lets fetches know of peers that turn out to speak the protocol.

@@ -43,6 +43,7 @@ type source struct {
 	cancels []runOf
 	told    bool // that others are asked, too
 	ended   bool
+	again   bool // should it have nothing, it is asked once more
 
 	begun time.Time // when the stream was there
 	heard time.Time // when bytes came last
@@ -62,8 +63,12 @@ func (f *Fetch) ask(ctx context.Context, src *source, info peer.AddrInfo) {
 	src.end()
 	delete(f.sources, src.p)
 	f.refused[src.p] = time.Now()
-	if src.state > stateNone && src.late < maxLate && !f.closed && len(f.lost) < maxSources {
-		f.lost = append(f.lost, info)
+	switch {
+	case f.closed:
+	case src.state == stateNone && src.again:
+		f.queue = append(f.queue, info)
+	case src.state > stateNone && src.late < maxLate:
+		f.retry(info)
 	}
 	for _, w := range src.listed {
 		w.src = nil
@@ -100,7 +105,11 @@ func (s *source) run(ctx context.Context, info peer.AddrInfo) error {
 	defer reset(st)
 	stop := context.AfterFunc(ctx, func() { reset(st) })
 	defer stop()
-	hello := helloFrame(s.f.root)
+	kind := byte(askHello)
+	if s.f.o.Peek {
+		kind = askPeek
+	}
+	hello := helloFrame(kind, s.f.root)
 	s.f.mu.Lock()
 	if s.ended {
 		s.f.mu.Unlock()
@@ -220,9 +229,13 @@ func (s *source) read(st network.Stream) error {
 func (s *source) block(number uint32, data []byte) error {
 	s.f.mu.Lock()
 	w := s.listed[number]
+	var listed time.Time
+	if w != nil {
+		listed = w.listed
+	}
 	s.f.mu.Unlock()
 	if w == nil { // it came from elsewhere meanwhile
-		s.f.s.duplicate.Add(int64(len(data)))
+		s.f.s.duplicate.add(len(data))
 		return nil
 	}
 	if !matches(w.c, data) {
@@ -230,10 +243,12 @@ func (s *source) block(number uint32, data []byte) error {
 		s.f.s.ban(s.p, err)
 		return err
 	}
-	if s.f.came(w.c, data, s) {
-		s.f.s.received.Add(int64(len(data)))
-	} else {
-		s.f.s.duplicate.Add(int64(len(data)))
+	if s.f.s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.f.s.log.Debug("block came", slog.String("peer", s.p.String()), slog.String("block", w.c.String()),
+			slog.Int("bytes", len(data)), slog.Duration("after", time.Since(listed)))
+	}
+	if !s.f.came(w.c, data, s) {
+		s.f.s.duplicate.add(len(data))
 	}
 	return nil
 }
@@ -246,7 +261,6 @@ func (s *source) gift(data []byte) {
 		return
 	}
 	if s.f.came(c, data, s) {
-		s.f.s.received.Add(int64(len(data)))
 		return
 	}
 	s.f.mu.Lock()

@@ -50,7 +50,7 @@ func (sp *spread) join(a *asker, self peer.AddrInfo) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	for other := range sp.askers {
-		if other.p == a.p {
+		if other.p == a.p || other.peek || a.peek {
 			continue
 		}
 		if len(a.told) < maxTold {
@@ -77,6 +77,9 @@ func (sp *spread) leave(a *asker) bool {
 			sp.given[key] = g
 		}
 	}
+	for other := range sp.askers { // what this one was given need not be held back for it
+		other.poke()
+	}
 	return len(sp.askers) == 0
 }
 
@@ -90,11 +93,12 @@ func (sp *spread) wakeAll() {
 }
 
 // next returns what to send to an asker now, or how long to wait for that; 0 is
-// until something changes. free tells whether nothing else waits to be sent. held are
-// the numbers of what is held back from now on.
-func (sp *spread) next(a *asker, now time.Time, free bool) (it item, wait time.Duration, held []uint32) {
+// until something changes. load is the share of the slots that are in use, 0 to 1.
+// held are the numbers of what is held back from now on.
+func (sp *spread) next(a *asker, now time.Time, load float64) (it item, wait time.Duration, held []uint32) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
+	a.holding = false
 	if len(a.queue) == 0 {
 		return item{}, 0, nil
 	}
@@ -118,7 +122,7 @@ func (sp *spread) next(a *asker, now time.Time, free bool) (it item, wait time.D
 			it.held = true
 			held = append(held, it.number)
 		}
-		if d := sp.hold(*it, free) - now.Sub(g.at); at < 0 || d < left {
+		if d := sp.hold(*it, load) - now.Sub(g.at); at < 0 || d < left {
 			at, left = i, d
 		}
 	}
@@ -128,28 +132,29 @@ func (sp *spread) next(a *asker, now time.Time, free bool) (it item, wait time.D
 	case left <= 0:
 		return sp.take(a, at, now), -1, held
 	}
+	a.holding = true
 	return item{}, min(max(left, minHold/8), busyTell), held
 }
 
 // hold returns how long a block is held back after it was given to somebody: as long
-// as that one may need to pass it on to all; longer while others wait; and nodes,
-// without which nothing goes on, shortly.
-func (sp *spread) hold(it item, free bool) time.Duration {
+// as that one may need to pass it on to all, while there is something else to send;
+// and nodes, without which nothing goes on, shortly.
+func (sp *spread) hold(it item, load float64) time.Duration {
 	if it.c.Type() != cid.Raw {
 		return minHold
 	}
-	d := min(minHold+sp.pace*time.Duration(max(len(sp.askers), fewAskers)), maxHold)
-	if !free {
+	d := min(time.Duration(load*float64(sp.pace)*float64(max(len(sp.askers), fewAskers))), maxHold)
+	if load >= 1 {
 		d *= 4
 	}
-	return d
+	return minHold + d
 }
 
 // take takes an item off an asker's queue and notes that it was given it.
 func (sp *spread) take(a *asker, i int, now time.Time) item {
 	it := a.queue[i]
 	a.queue = slices.Delete(a.queue, i, i+1)
-	if _, again := a.sent[it.key]; again || len(a.sent) >= maxGiven || len(sp.given) >= maxGiven {
+	if _, again := a.sent[it.key]; again || a.peek || len(a.sent) >= maxGiven || len(sp.given) >= maxGiven {
 		return it
 	}
 	a.sent[it.key] = struct{}{}
@@ -163,6 +168,11 @@ func (sp *spread) took(d time.Duration) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	sp.pace += (d - sp.pace) / 8
+	for a := range sp.askers {
+		if a.holding { // there may be nothing else to send now
+			a.poke()
+		}
+	}
 }
 
 // push queues items for an asker; false when it has too many.

@@ -15,52 +15,60 @@ func newAsker(id string, sp *spread, shared bool) *asker {
 
 // TestSpreadGivesEachBlockOnce follows two askers of one holder.
 func TestSpreadGivesEachBlockOnce(t *testing.T) {
-	sp := &spread{state: stateWhole, askers: make(map[*asker]struct{}), given: make(map[string]gift)}
+	sp := &spread{state: stateWhole, askers: make(map[*asker]struct{}), given: make(map[string]gift), pace: time.Second}
 	a, b := newAsker("a", sp, true), newAsker("b", sp, true)
 	leaf := testCID(t) // of which only the codec counts
 	items := []item{{number: 0, key: "x", c: leaf}, {number: 1, key: "y", c: leaf}}
 	sp.push(a, items...)
 	sp.push(b, items...)
 	now := time.Now()
-	next := func(who *asker, free bool) string {
-		it, wait, _ := sp.next(who, now, free)
+	const idle, busy = 0.0, 1.0
+	next := func(who *asker, load float64) string {
+		it, wait, _ := sp.next(who, now, load)
 		if wait == 0 && len(who.queue) > 0 {
 			t.Error("waits for ever with something to send")
 		}
 		return it.key
 	}
-	if got := next(a, true); got != "x" {
+	if got := next(a, idle); got != "x" {
 		t.Fatalf("a is given %q first", got)
 	}
-	if it, _, held := sp.next(b, now, true); it.key != "y" || len(held) != 1 || held[0] != 0 {
+	if it, _, held := sp.next(b, now, idle); it.key != "y" || len(held) != 1 || held[0] != 0 {
 		t.Fatalf("b is given %q, want what nobody has, and told of %v", it.key, held)
 	}
-	if got := next(b, true); got != "" {
+	if got := next(b, idle); got != "" {
 		t.Fatalf("b is given %q, which a has", got)
 	}
-	if _, _, held := sp.next(b, now, true); len(held) != 0 {
+	if _, _, held := sp.next(b, now, idle); len(held) != 0 {
 		t.Fatalf("b is told of %v again", held)
 	}
 	sp.mode(b, false)
-	if got := next(b, false); got != "x" {
+	if got := next(b, busy); got != "x" {
 		t.Fatalf("b, who knows nobody, is given %q", got)
 	}
 	now = now.Add(minHold + time.Millisecond)
-	if got := next(a, false); got != "" {
+	if got := next(a, busy); got != "" {
 		t.Fatalf("a is given %q while others wait", got)
 	}
-	if got := next(a, true); got != "y" {
+	if got := next(a, idle); got != "y" {
 		t.Fatalf("a is given %q when it was held back long enough", got)
 	}
 	sp.push(a, item{number: 2, key: "z", c: leaf}, item{number: 3, key: "w", c: leaf})
 	sp.cancel(a, []runOf{{2, 1}})
-	if got := next(a, false); got != "w" {
+	if got := next(a, busy); got != "w" {
 		t.Fatalf("a is given %q after a cancel", got)
 	}
-	sp.leave(a)
 	sp.mode(b, true)
+	select { // what happened so far
+	case <-b.wake:
+	default:
+	}
+	sp.leave(a)
+	if len(b.wake) == 0 {
+		t.Error("b is not told that a, for whom something is held back, has left")
+	}
 	sp.push(b, item{number: 4, key: "w", c: leaf})
-	if got := next(b, false); got != "w" {
+	if got := next(b, busy); got != "w" {
 		t.Fatalf("b is given %q, which nobody who is there has", got)
 	}
 	if !sp.leave(b) || len(sp.given) != 0 {
@@ -83,5 +91,10 @@ func TestSpreadTellsOfOthers(t *testing.T) {
 	}
 	if _, told := sp.news(a); len(told) != 0 {
 		t.Errorf("a is told twice, of %v", told)
+	}
+	c := &asker{p: "c", sp: sp, peek: true, wake: make(chan struct{}, 1), sent: make(map[string]struct{})}
+	sp.join(c, c.info)
+	if _, told := sp.news(a); len(told) != 0 {
+		t.Errorf("a is told of %v, who only looks", told)
 	}
 }

@@ -19,6 +19,7 @@ const ID = protocol.ID("/hypha/fetch/1")
 // that says what it is; and a body.
 //
 //	hello   root CID                 the first frame
+//	peek    root CID                 the same of who keeps nothing: nobody is told of it
 //	want    number, spans            blocks are numbered from it on, in their order
 //	cancel  runs of numbers
 //	mode    1: others are asked, too: blocks may be held back. 0: not. Also a sign of life
@@ -30,6 +31,7 @@ const (
 	askWant
 	askCancel
 	askMode
+	askPeek
 )
 
 // A holder answers with frames whose head is eight bytes: what it is, three bytes of
@@ -110,7 +112,10 @@ func readFrame(r io.Reader, buf []byte) (kind byte, body, grown []byte, err erro
 	return buf[0], buf[1:n], buf, nil
 }
 
-func helloFrame(root cid.Cid) []byte { return endFrame(append(newFrame(askHello), root.Bytes()...)) }
+// helloFrame begins a stream; kind is askHello or askPeek.
+func helloFrame(kind byte, root cid.Cid) []byte {
+	return endFrame(append(newFrame(kind), root.Bytes()...))
+}
 
 func parseHello(b []byte) (cid.Cid, error) {
 	n, c, err := cid.CidFromBytes(b)

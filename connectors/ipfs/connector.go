@@ -80,9 +80,10 @@ func (c *Connector) Items(ctx context.Context, ref connectors.Ref, acc connector
 	return func(yield func(connectors.Item, error) bool) {
 		ctx, cancel := context.WithCancel(ctx) // ends the session
 		var ahead sync.WaitGroup
+		src := newListing(c.getter(ctx, c.store))
+		defer src.close()
 		defer ahead.Wait()
 		defer cancel()
-		src := newListing(c.getter(ctx, c.store))
 		ahead.Go(func() { src.ahead(ctx) })
 		for _, value := range ref.Values {
 			for it, err := range c.items(ctx, src, ref, value, acc) {
@@ -112,7 +113,7 @@ func (c *Connector) items(ctx context.Context, all *listing, ref connectors.Ref,
 			yield(connectors.Item{}, err)
 			return
 		}
-		src := all.in(here, acc)
+		src := all.in(root, here, acc)
 		target, err := dag.Resolve(ctx, src, root, inside)
 		if err != nil {
 			yield(connectors.Item{}, err)

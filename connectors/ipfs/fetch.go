@@ -80,6 +80,7 @@ type fetcher struct {
 	root     cid.Cid
 	patience time.Duration
 	session  func() *bitswap.Session
+	peek     bool // what comes is looked at only
 
 	mu    sync.Mutex
 	fetch *swarm.Fetch // nil until something is asked for
@@ -98,6 +99,28 @@ func (f *fetcher) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Bl
 		return nil, fmt.Errorf("block %s: %w", cs[0], connectors.ErrNotFound)
 	}
 	return f.begun(ctx).GetBlocks(ctx, cs)
+}
+
+// get gets one block, as Session.Get does.
+func (f *fetcher) get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	got, err := f.GetBlocks(ctx, []cid.Cid{c})
+	if err != nil {
+		return nil, err
+	}
+	if blk, ok := <-got; ok {
+		return blk, nil
+	}
+	for _, err := range []error{ctx.Err(), f.session().Err(), f.running().Err()} {
+		if errors.Is(err, bitswap.ErrStalled) {
+			return nil, err // names a block itself
+		}
+		if err != nil {
+			return nil, fmt.Errorf("block %s: %w", c, err)
+		}
+	}
+	return nil, fmt.Errorf("block %s: %w", c, bitswap.ErrClosed)
 }
 
 // fallback asks peers by bitswap.
@@ -123,7 +146,7 @@ func (f *fetcher) begun(ctx context.Context) *swarm.Fetch {
 	if f.fetch != nil {
 		return f.fetch
 	}
-	f.fetch = f.c.ex.Swarm().Fetch(context.WithoutCancel(ctx), f.root, swarm.Options{Fallback: f.fallback, Patience: f.patience})
+	f.fetch = f.c.ex.Swarm().Fetch(context.WithoutCancel(ctx), f.root, swarm.Options{Fallback: f.fallback, Patience: f.patience, Peek: f.peek})
 	for _, n := range f.early {
 		f.fetch.Links(n.cid, n.links)
 	}

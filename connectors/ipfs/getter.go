@@ -30,6 +30,7 @@ type getter struct {
 	c       *Connector
 	here    blockstore.Store
 	session func() *bitswap.Session
+	from    *fetcher // asked before session; may be nil
 }
 
 // Get returns one block. Of several concurrent calls none fails for time while
@@ -43,7 +44,11 @@ func (g *getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 	if s == nil {
 		return nil, g.c.explain("get", c.String(), fmt.Errorf("block %s: %w", c, connectors.ErrNotFound))
 	}
-	if blk, err = s.Get(ctx, c); err != nil {
+	get := s.Get
+	if g.from != nil {
+		get = g.from.get
+	}
+	if blk, err = get(ctx, c); err != nil {
 		return nil, g.c.explain("get", c.String(), stalled(err))
 	}
 	if err := g.c.store.Put(ctx, blk); err != nil {

@@ -31,8 +31,15 @@ type listing struct {
 
 	mu     sync.Mutex
 	claims map[cid.Cid]int // sizes in bytes of raw blocks that are still to come by
-	stack  [][]cid.Cid     // inner nodes to ask for
+	stack  []nodes         // to ask for
+	peeks  []*fetcher      // one for each root
 	wake   chan struct{}   // capacity 1: something is on the stack
+}
+
+// nodes are inner nodes below one root.
+type nodes struct {
+	from *fetcher
+	cids []cid.Cid
 }
 
 // newListing makes a listing; ahead is its goroutine.
@@ -40,10 +47,20 @@ func newListing(g *getter) *listing {
 	return &listing{getter: g, claims: make(map[cid.Cid]int), wake: make(chan struct{}, 1)}
 }
 
-// in returns the listing for who sees what is here through a store.
-func (l *listing) in(here blockstore.Store, acc connectors.Access) *scopedListing {
+// close ends what is asked of peers.
+func (l *listing) close() {
+	for _, f := range l.peeks {
+		f.close()
+	}
+}
+
+// in returns the listing of what is below a root, for who sees what is here through
+// a store.
+func (l *listing) in(root cid.Cid, here blockstore.Store, acc connectors.Access) *scopedListing {
 	g := *l.getter
 	g.here = here
+	g.from = &fetcher{c: l.c, root: root, patience: l.c.stall(), session: l.session, peek: true}
+	l.peeks = append(l.peeks, g.from)
 	return &scopedListing{l, &g, acc}
 }
 
@@ -58,7 +75,7 @@ type scopedListing struct {
 func (l *scopedListing) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 	blk, err := l.own.Get(ctx, c)
 	if err == nil && c.Type() == cid.DagProtobuf {
-		l.look(blk.RawData())
+		l.look(l.own.from, blk.RawData())
 	}
 	return blk, err
 }
@@ -84,7 +101,7 @@ func (l *scopedListing) GetSize(ctx context.Context, c cid.Cid) (int, error) {
 
 // look notes the links of a directory or shard. The links of a file have no
 // names and are of no interest to a listing.
-func (l *listing) look(data []byte) {
+func (l *listing) look(from *fetcher, data []byte) {
 	var inner []cid.Cid
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -99,7 +116,7 @@ func (l *listing) look(data []byte) {
 	if len(inner) == 0 {
 		return
 	}
-	l.stack = append(l.stack, inner)
+	l.stack = append(l.stack, nodes{from, inner})
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -115,34 +132,34 @@ func (l *listing) ahead(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for cs := l.pop(); len(cs) > 0 && ctx.Err() == nil; cs = l.pop() {
-			l.fetchAhead(ctx, cs)
+		for next := l.pop(); len(next.cids) > 0 && ctx.Err() == nil; next = l.pop() {
+			l.fetchAhead(ctx, next)
 		}
 	}
 }
 
 // pop takes what was put on the stack last.
-func (l *listing) pop() []cid.Cid {
+func (l *listing) pop() nodes {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(l.stack)
 	if n == 0 {
-		return nil
+		return nodes{}
 	}
 	top := l.stack[n-1]
-	cs := top[:min(len(top), aheadWants)]
-	if l.stack[n-1] = top[len(cs):]; len(l.stack[n-1]) == 0 {
+	cs := top.cids[:min(len(top.cids), aheadWants)]
+	if l.stack[n-1].cids = top.cids[len(cs):]; len(l.stack[n-1].cids) == 0 {
 		l.stack = l.stack[:n-1]
 	}
-	return cs
+	return nodes{top.from, cs}
 }
 
 // fetchAhead gets blocks into the store, and gives up on what takes too long.
-func (l *listing) fetchAhead(ctx context.Context, cs []cid.Cid) {
+func (l *listing) fetchAhead(ctx context.Context, next nodes) {
 	ctx, cancel := context.WithTimeout(ctx, min(l.c.stall(), l.c.timeout())/2) // the session must not give up for this
 	defer cancel()
 	var missing []cid.Cid
-	for _, c := range cs {
+	for _, c := range next.cids {
 		if has, err := l.c.store.Has(ctx, c); err == nil && !has {
 			missing = append(missing, c)
 		}
@@ -150,7 +167,7 @@ func (l *listing) fetchAhead(ctx context.Context, cs []cid.Cid) {
 	if len(missing) == 0 || l.c.ex == nil {
 		return
 	}
-	got, err := l.session().GetBlocks(ctx, missing)
+	got, err := next.from.GetBlocks(ctx, missing)
 	if err != nil {
 		return
 	}

@@ -56,8 +56,8 @@ func TestClaimBeyondABlockIsNotBelieved(t *testing.T) {
 	if err := n.AddRawLink("huge", &ipld.Link{Name: "huge", Size: maxClaim + 1, Cid: leaf.Cid()}); err != nil {
 		t.Fatal(err)
 	}
-	l := newListing(New(store, nil).getter(t.Context(), store)).in(store, connectors.Access{})
-	l.look(n.RawData())
+	l := newListing(New(store, nil).getter(t.Context(), store)).in(cid.Undef, store, connectors.Access{})
+	l.look(nil, n.RawData())
 	if size, err := l.GetSize(t.Context(), leaf.Cid()); err == nil {
 		t.Errorf("size is %d", size)
 	}

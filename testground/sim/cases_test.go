@@ -2,6 +2,7 @@ package sim
 
 import (
 	"flag"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ var (
 	every = flag.Bool("all", false, "play all cases, as make sim does, not only the two smallest")
 	full  = flag.Bool("full", false, "cases of the size of a night, and all baselines")
 	stock = flag.Bool("stock", false, "play stock bitswap beside each case of a crowd")
+	trace = flag.String("trace", "", "file for what nodes ask of each other, as JSON lines; empty: none")
 	out   = flag.String("out", "", "directory for sim.json and the plots; empty: none")
 )
 
@@ -62,7 +64,7 @@ func play(t *testing.T, c cases.Case) (row cases.Row) {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
 			var err error
-			if row, err = virtual.Play(t.Context(), c, dir); err != nil {
+			if row, err = virtual.Play(t.Context(), c, dir, tracing(t)); err != nil {
 				t.Fatal(err)
 			}
 			if err := row.Err(); err != nil {
@@ -71,4 +73,21 @@ func play(t *testing.T, c cases.Case) (row cases.Row) {
 		})
 	})
 	return row
+}
+
+// tracing returns where nodes tell what they do, nil without -trace.
+func tracing(t *testing.T) *slog.Logger {
+	if *trace == "" {
+		return nil
+	}
+	f, err := os.OpenFile(*trace, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug})).With(slog.String("case", t.Name()))
 }

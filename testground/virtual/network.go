@@ -2,6 +2,7 @@ package virtual
 
 import (
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -21,13 +22,14 @@ import (
 
 // links is a network in which every host has a link of the same kind.
 type links struct {
-	net  *simnet.Simnet
-	link cases.Link
+	net   *simnet.Simnet
+	link  cases.Link
+	trace *slog.Logger // of what nodes do; nil: none
 }
 
 // newLinks starts a network; close it after its hosts.
-func newLinks(l cases.Link) *links {
-	n := &links{link: l, net: &simnet.Simnet{LatencyFunc: simnet.StaticLatency(l.RTT / 2)}}
+func newLinks(l cases.Link, trace *slog.Logger) *links {
+	n := &links{link: l, trace: trace, net: &simnet.Simnet{LatencyFunc: simnet.StaticLatency(l.RTT / 2)}}
 	n.net.Start()
 	return n
 }

@@ -61,7 +61,12 @@ func (n *links) newNode(ctx context.Context, dir string, index int) (_ *node, er
 		return nil, err
 	}
 	nd.onClose(nd.store.Close)
-	if nd.ex, err = bitswap.New(ctx, bitswap.Config{Host: h, Store: nd.store, Datastore: nd.store.Datastore("net")}); err != nil {
+	var trace *slog.Logger
+	if n.trace != nil {
+		trace = n.trace.With(slog.Int("node", index))
+		trace.Debug("node", slog.String("peer", h.ID().String()))
+	}
+	if nd.ex, err = bitswap.New(ctx, bitswap.Config{Host: h, Store: nd.store, Datastore: nd.store.Datastore("net"), Logger: trace}); err != nil {
 		return nil, err
 	}
 	nd.onClose(nd.ex.Close)

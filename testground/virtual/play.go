@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -69,8 +70,10 @@ func (n *links) newMember(ctx context.Context, c cases.Case, dir string, index i
 }
 
 // Play plays a case with its files below dir. It must run in a testing/synctest
-// bubble, and everything that it started has ended when it returns.
-func Play(ctx context.Context, c cases.Case, dir string) (row cases.Row, err error) {
+// bubble, and everything that it started has ended when it returns. What the nodes
+// ask of each other, and when it came, goes to trace at level debug, unless trace is
+// nil; the nodes are numbered, and "node" tells which peer each of them is.
+func Play(ctx context.Context, c cases.Case, dir string, trace *slog.Logger) (row cases.Row, err error) {
 	if c.Chunk == 0 {
 		c.Chunk = cases.DefaultChunk
 	}
@@ -79,7 +82,7 @@ func Play(ctx context.Context, c cases.Case, dir string) (row cases.Row, err err
 			return row, fmt.Errorf("bare stream: %w", err)
 		}
 	}
-	l := newLinks(c.Link)
+	l := newLinks(c.Link, trace)
 	defer l.close()
 	nodes := make([]member, c.Instances())
 	defer func() {

@@ -14,7 +14,7 @@ func TestPlay(t *testing.T) {
 		Link: cases.Link{Up: 20, Down: 100, RTT: 20 * time.Millisecond}, Goal: 1.5,
 	}
 	synctest.Test(t, func(t *testing.T) {
-		row, err := Play(t.Context(), c, t.TempDir())
+		row, err := Play(t.Context(), c, t.TempDir(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ const rawProtocol = "/hypha-sim/raw"
 // raw returns how long, in seconds, a bare stream takes to bring size bytes over
 // links of this kind, on a connection that was used before.
 func raw(ctx context.Context, link cases.Link, size int64) (seconds float64, err error) {
-	l := newLinks(link)
+	l := newLinks(link, nil)
 	defer l.close()
 	a, _, closeA, err := l.newHost(0)
 	if err != nil {

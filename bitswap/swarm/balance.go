@@ -1,0 +1,58 @@
+package swarm
+
+import (
+	"cmp"
+	"slices"
+)
+
+// trim takes back what a source was asked for before others were found, or while it
+// seemed faster.
+func (p *planner) trim(s *source) {
+	room := p.room(s)
+	if s.queued <= 2*room {
+		return
+	}
+	listed := make([]*want, 0, len(s.listed))
+	for _, w := range s.listed {
+		if !w.held {
+			listed = append(listed, w)
+		}
+	}
+	slices.SortFunc(listed, func(a, b *want) int { return cmp.Compare(int32(a.number-b.number), 0) })
+	for _, w := range listed[min(room/p.f.typical, len(listed)):] {
+		p.f.unlist(w)
+	}
+}
+
+// steal has sources that have nothing to do take over the last wants of those who
+// will take long.
+func (p *planner) steal() {
+	for _, thief := range p.ready {
+		if thief.queued > 0 || thief.ended || thief.late > 0 || thief.rate == 0 {
+			continue
+		}
+		var victim *source
+		longest := 0.1 + thief.rtt.Seconds() + 2*float64(p.f.typical)/thief.pace(p.now, p.f.typical)
+		for _, s := range p.ready {
+			if p.f.shared && s.state == stateWhole && s.pace(p.now, p.f.typical) >= p.best[s.state]/slowPart {
+				continue // it holds things back
+			}
+			if d := float64(s.queued) / s.pace(p.now, p.f.typical); d > longest {
+				victim, longest = s, d
+			}
+		}
+		if victim == nil {
+			continue
+		}
+		var last *want
+		for _, w := range victim.listed {
+			if thief.offers(w) && (last == nil || w.number-last.number < 1<<31) {
+				last = w
+			}
+		}
+		if last != nil {
+			p.f.unlist(last)
+			p.ask(thief, last)
+		}
+	}
+}
