@@ -36,26 +36,49 @@ func (d *Disk) Collect(ctx context.Context, links Linker) (Collected, error) {
 		return Collected{}, err
 	}
 	defer leave()
-	select {
-	case d.collecting <- struct{}{}:
-		defer func() { <-d.collecting }()
-	case <-ctx.Done():
-		return Collected{}, context.Cause(ctx)
-	}
-	defer d.touched.watch()()
-	if err := d.sync(ctx); err != nil && !errors.Is(err, ErrNoSpace) {
+	done, err := d.alone(ctx)
+	if err != nil {
 		return Collected{}, err
 	}
-	g := &collector{
+	defer done()
+	g := d.newCollector(links)
+	err = d.collect(ctx, g)
+	if d.quota != nil {
+		err = errors.Join(err, d.quota.measure(d))
+	}
+	return g.out, err
+}
+
+// alone waits until no other collection runs, and keeps others out until done is
+// called.
+func (d *Disk) alone(ctx context.Context) (done func(), err error) {
+	select {
+	case d.collecting <- struct{}{}:
+		return func() { <-d.collecting }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (d *Disk) newCollector(links Linker) *collector {
+	return &collector{
 		d: d, links: links, live: make(hashSet), nodes: make(hashSet),
 		keep: make(map[uint64]struct{}), seen: make(map[string]struct{}),
 	}
-	err = g.run(ctx)
+}
+
+// collect runs a collection; no other runs.
+func (d *Disk) collect(ctx context.Context, g *collector) error {
+	defer d.touched.watch()()
+	if err := d.sync(ctx); err != nil && !errors.Is(err, ErrNoSpace) {
+		return err
+	}
+	err := g.run(ctx)
 	d.trim()
 	if err != nil {
-		err = fmt.Errorf("collect: %w", err)
+		return fmt.Errorf("collect: %w", err)
 	}
-	return g.out, err
+	return nil
 }
 
 // collector is one collection.
@@ -66,13 +89,16 @@ type collector struct {
 	nodes hashSet             // of these, those whose links are followed
 	keep  map[uint64]struct{} // file segments whose file stays
 	seen  map[string]struct{} // file keys of roots that callers touched and that are marked
+	evict *eviction           // nil: everything goes that is not marked
 	out   Collected
 }
 
 func (g *collector) run(ctx context.Context) error {
-	freed, err := g.d.dropPartials(ctx, func() bool { return false })
-	if g.out.Bytes += freed; err != nil {
-		return err
+	if g.evict == nil {
+		freed, err := g.d.dropPartials(ctx, func() bool { return false })
+		if g.out.Bytes += freed; err != nil {
+			return err
+		}
 	}
 	for p, err := range g.d.pairs(ctx, []byte{keyPin}) {
 		if err != nil {
@@ -83,6 +109,11 @@ func (g *collector) run(ctx context.Context) error {
 			return err
 		}
 		if err := g.mark(ctx, pin.Root); err != nil {
+			return err
+		}
+	}
+	if g.evict != nil {
+		if err := g.spare(ctx); err != nil {
 			return err
 		}
 	}
@@ -218,6 +249,8 @@ func (g *collector) files(ctx context.Context) error {
 		}
 		if !g.reached(p.key) {
 			dead = append(dead, p.key)
+		} else if err := g.stay(ctx, p.key); err != nil {
+			return err
 		}
 		if len(dead) == collectStep {
 			if err := g.dropFiles(ctx, dead); err != nil {
@@ -235,6 +268,16 @@ func (g *collector) reached(key []byte) bool {
 	return err == nil && (g.live.has(root.Hash()) || g.d.touched.hasBlock(root.Hash()))
 }
 
+// stay keeps what is under a file that stays, also if nobody but a reader of its
+// root has reached it.
+func (g *collector) stay(ctx context.Context, key []byte) error {
+	root, err := rootOfFileKey(key)
+	if err != nil {
+		return nil //nolint:nilerr // it does not stay
+	}
+	return g.mark(ctx, root)
+}
+
 func (g *collector) dropFiles(ctx context.Context, keys [][]byte) error {
 	if len(keys) == 0 {
 		return nil
@@ -243,8 +286,7 @@ func (g *collector) dropFiles(ctx context.Context, keys [][]byte) error {
 	if err != nil {
 		return err
 	}
-	defer pardon()
-	return g.d.commit(ctx, &change{frees: true, build: func(b *batch) error {
+	err = g.d.commit(ctx, &change{frees: true, build: func(b *batch) error {
 		for _, key := range doomed {
 			if !g.reached(key) { // else it was committed again meanwhile
 				b.delete(key)
@@ -253,6 +295,13 @@ func (g *collector) dropFiles(ctx context.Context, keys [][]byte) error {
 		}
 		return nil
 	}})
+	pardon()
+	for _, key := range keys {
+		if err == nil && g.reached(key) {
+			err = g.stay(ctx, key)
+		}
+	}
+	return err
 }
 
 // aliases deletes the aliases whose root is stored and will not be. An alias of

@@ -154,6 +154,22 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// TestCollectRead keeps a file whole of which somebody has read the root alone.
+func TestCollectRead(t *testing.T) {
+	d := openTuned(t, t.TempDir(), packLimit)
+	f := bigDAG(1, 4, 1<<20)
+	store(t, d, f)
+	release := d.Hold()
+	has(t, d, true, f.node)
+	_, err := d.Collect(t.Context(), testLinks)
+	check(t, err)
+	whole(t, d, f)
+	release()
+	_, err = d.Collect(t.Context(), testLinks)
+	check(t, err)
+	gone(t, d, f)
+}
+
 // TestCollectHollow keeps one leaf of a dead file that has no other copy.
 func TestCollectHollow(t *testing.T) {
 	ctx := t.Context()

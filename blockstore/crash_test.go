@@ -170,7 +170,7 @@ func (m *machine) start() {
 	m.t.Helper()
 	for try := 0; ; try++ {
 		m.plug()
-		d, err := openDisk(context.Background(), "", m.environment(), Options{Logger: m.log})
+		d, err := openDisk(context.Background(), "", m.environment(), Options{Logger: m.log, StorageMax: 1 << 40, Links: testLinks})
 		if err == nil {
 			m.disk = d
 			return
@@ -508,8 +508,21 @@ func (m *machine) collect(ctx context.Context) {
 			p.must = false
 		}
 	}
-	_, err := m.disk.Collect(ctx, testLinks)
-	m.expect(err)
+	if m.rng.IntN(2) == 0 {
+		_, err := m.disk.Collect(ctx, testLinks)
+		m.expect(err)
+		return
+	}
+	done, err := m.disk.alone(ctx)
+	if !m.expect(err) {
+		return
+	}
+	defer done()
+	g := m.disk.newCollector(testLinks)
+	g.evict = &eviction{want: m.rng.Int64N(60_000)}
+	m.notef("as an eviction of %d bytes", g.evict.want)
+	m.disk.flushUses()
+	m.expect(m.disk.collect(ctx, g))
 }
 
 // check compares the store with what was promised. After a rebuild, what was

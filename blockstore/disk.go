@@ -23,6 +23,13 @@ type Options struct {
 	// system; 0 means max(1 GiB, 2 %), but no more than a quarter of the file
 	// system, and < 0 none but the 32 MiB that the index needs to live.
 	Reserve int64
+	// StorageMax is what the repository's content and index may take on the disk,
+	// in bytes; 0 is no limit. What is not pinned goes when it is needed, that
+	// which was not used for longest first.
+	StorageMax int64
+	// Links is asked for the links of pinned blocks then, as in Collect; a
+	// StorageMax needs it.
+	Links Linker
 }
 
 func (o Options) logger() *slog.Logger {
@@ -47,6 +54,8 @@ type Disk struct {
 	epoch   atomic.Uint64 // counts the file segments that the index was told of, from 1
 	lazy    lazyMap
 	touched *touched
+	quota   *quota       // nil: none
+	uses    *uses        // kept up if there is a quota
 	clock   atomic.Int64 // last time that now returned
 	// collecting holds a token while a collection runs.
 	collecting chan struct{}
@@ -81,6 +90,8 @@ func newDisk(dir string, fs vfs.FS, o Options) *Disk {
 		done:    make(chan struct{}),
 		commits: commits{lead: make(chan struct{}, 1)},
 		touched: newTouched(),
+		quota:   newQuota(o),
+		uses:    newUses(),
 
 		collecting: make(chan struct{}, 1),
 	}
@@ -102,6 +113,11 @@ func openDisk(ctx context.Context, dir string, env environment, o Options) (*Dis
 	}
 	d.release = env.release
 	d.trim()
+	if d.quota != nil {
+		if err := d.quota.measure(d); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
 	return d, nil
 }
 
@@ -179,6 +195,7 @@ func (d *Disk) Close() error {
 	close(d.done)
 	d.gate.wait()
 	d.listing.Wait()
+	d.flushUses()
 	err := d.sync(context.Background())
 	if errors.Is(err, ErrNoSpace) {
 		d.log.Warn("blocks that were put and not synced are lost: the disk is full", slog.Any("error", err))

@@ -138,6 +138,12 @@ func (w *fileWriter) commitLeaf(ctx context.Context, f File, aliases map[string]
 			return err
 		}
 		if err != nil || known.private && w.scope == "" {
+			if w.size < 0 {
+				if err := w.room(ctx, int64(len(l.data))); err != nil {
+					return err
+				}
+			}
+			w.final = int64(len(l.data))
 			if _, err := w.d.append(0, private, blk); err != nil {
 				return err
 			}
@@ -182,12 +188,12 @@ func (w *fileWriter) commitSegment(ctx context.Context, f File, aliases map[stri
 		err = errors.Join(err, fs.Remove(segmentName(w.id)))
 	}
 	if errors.Is(err, errStored) { // somebody else was faster
-		err = w.d.putFile(ctx, f, aliases)
+		size, err = 0, w.d.putFile(ctx, f, aliases)
 	}
 	if err != nil {
 		return w.fault.set(err)
 	}
-	w.blocks = nil
+	w.blocks, w.final = nil, size
 	return w.discard(false)
 }
 
@@ -251,6 +257,7 @@ func (d *Disk) recordSegment(b *batch, foot *footer, id uint64, size int64) erro
 		return errStored
 	}
 	d.epoch.Add(1)
+	d.useSegment(id)
 	return foot.index(b, id, size)
 }
 

@@ -217,5 +217,6 @@ func (d *Disk) OpenFile(ctx context.Context, root cid.Cid) (*Content, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.useBlock(root.Hash(), e)
 	return &Content{File: file, Off: e.off, Size: f.Size}, nil
 }

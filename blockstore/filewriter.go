@@ -42,6 +42,7 @@ type fileWriter struct {
 	blocks []placedBlock
 	end    int64        // of the content written so far, bytes
 	total  atomic.Int64 // bytes written
+	final  int64        // that it has on the disk when it is committed
 	nodes  nodeSpool
 	keep   *keeping // nil: nothing is kept
 }
@@ -80,7 +81,7 @@ func (d *Disk) newFile(ctx context.Context, size int64, keep *keeping) (*fileWri
 	defer w.mu.Unlock()
 	err := d.pack.broken()
 	if err == nil {
-		err = d.makeRoom(ctx, max(size, 0))
+		err = w.room(ctx, max(size, 0))
 	}
 	d.parts.Store(w, nil)
 	if err == nil && size > maxBlock { // more than one leaf
@@ -104,7 +105,16 @@ func (w *fileWriter) create() error {
 		return noSpace(err)
 	}
 	w.f = f
+	w.d.quota.writes(w, w.id, 0)
 	return w.allocate()
+}
+
+// room sees to it that there is room for n more bytes.
+func (w *fileWriter) room(ctx context.Context, n int64) error {
+	if err := w.d.withinQuota(ctx, w, n); err != nil {
+		return err
+	}
+	return w.d.makeRoom(ctx, n)
 }
 
 // allocate sets room aside for the whole file.
@@ -201,7 +211,7 @@ func (w *fileWriter) writeAt(off int64, data []byte) error {
 		return w.fault.set(noSpace(err))
 	}
 	if w.size < 0 {
-		if err := w.d.makeRoom(context.Background(), flushEvery); err != nil {
+		if err := w.room(context.Background(), flushEvery); err != nil {
 			return w.fault.set(err)
 		}
 	}
@@ -267,5 +277,7 @@ func (w *fileWriter) discard(stay bool) error {
 	w.first, w.blocks = nil, nil
 	err := w.nodes.close()
 	w.d.parts.Delete(w)
-	return errors.Join(err, w.part(stay))
+	left, perr := w.part(stay)
+	w.d.quota.settle(w, left)
+	return errors.Join(err, perr)
 }

@@ -132,8 +132,14 @@ func FuzzIndexValue(f *testing.F) {
 	f.Add(segmentKey(7), segmentRecord{kind: fileSegment, state: segmentOpen, size: 9, file: fileKey(root)}.encode())
 	f.Add(partialKey("n"), partialRecord{id: 5, at: 7, size: 9, kept: 3, state: []byte("s")}.encode())
 	f.Add(keptKey(5, 9), encodeLeaves([]placedBlock{{root, 9, 3}, {looseBlock(1).Cid(), 12, 4}}))
+	f.Add(useKey(segmentUse(7)), use{5, 9}.encode())
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		fuzzPartial(t, key, value)
+		if u, err := decodeUse(value); err == nil {
+			if again, err := decodeUse(u.encode()); err != nil || again != u {
+				t.Fatalf("%+v comes back as %+v, %v", u, again, err)
+			}
+		}
 		if known, err := decodeCopies(value); err == nil {
 			again, err := decodeCopies(known.encode())
 			if err != nil || !slices.Equal(again.all, known.all) || again.private != known.private || len(known.all) > maxCopies {

@@ -27,6 +27,7 @@ const (
 	keyDatastore = 'd' // length ‖ prefix ‖ key    => value
 	keyPartial   = 'k' // sha256 of a name         => partialRecord
 	keyKept      = 'l' // number ‖ offset, both big endian => encodeLeaves: the content of a partial file from there on
+	keyUse       = 'u' // number of a segment, big endian, or multihash => use: when it was used last
 	keyMeta      = 'm' // name                     => value: "made" says that the index is not a lost one
 )
 

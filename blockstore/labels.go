@@ -97,6 +97,7 @@ func (d *Disk) Unpin(ctx context.Context, root cid.Cid, name string) error {
 		return missing
 	}
 	key := pinKey(root, name)
+	defer d.quota.changed()
 	return d.commit(ctx, &change{frees: true, build: func(b *batch) error {
 		err := b.get(key, func([]byte) error { return nil })
 		if errors.Is(err, errAbsent) {

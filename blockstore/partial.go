@@ -159,26 +159,37 @@ func (d *Disk) resume(ctx context.Context, key []byte) (*fileWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.makeRoom(ctx, rec.size-rec.kept); err != nil {
-		return nil, err
-	}
-	f, err := d.segs.fs.Open(partName(rec.id), vfs.WriteBulk)
-	if err != nil {
-		return nil, err
-	}
 	w := &fileWriter{
-		d: d, size: rec.size, nodes: nodeSpool{segs: d.segs}, id: rec.id, f: f, blocks: leaves, end: rec.kept,
+		d: d, size: rec.size, nodes: nodeSpool{segs: d.segs}, id: rec.id, blocks: leaves, end: rec.kept,
 		keep: &keeping{key: key, rec: rec, next: len(leaves), listed: true},
 	}
 	w.total.Store(rec.kept)
-	if have, err := f.Size(); err != nil || have < rec.kept {
-		return nil, errors.Join(err, f.Close(), fmt.Errorf("part file %s has %d bytes: %w", partName(rec.id), have, errShort))
-	}
-	if err := w.allocate(); err != nil {
-		return nil, errors.Join(err, f.Close())
+	if err := w.reopen(ctx, rec); err != nil {
+		d.quota.settle(w, rec.kept)
+		return nil, err
 	}
 	d.parts.Store(w, nil)
 	return w, nil
+}
+
+// reopen opens a part file to go on with, and sees to the room for the rest.
+func (w *fileWriter) reopen(ctx context.Context, rec partialRecord) error {
+	w.d.quota.writes(w, rec.id, rec.kept)
+	if err := w.room(ctx, rec.size-rec.kept); err != nil {
+		return err
+	}
+	f, err := w.d.segs.fs.Open(partName(rec.id), vfs.WriteBulk)
+	if err != nil {
+		return err
+	}
+	w.f = f
+	if have, err := f.Size(); err != nil || have < rec.kept {
+		return errors.Join(err, f.Close(), fmt.Errorf("part file %s has %d bytes: %w", partName(rec.id), have, errShort))
+	}
+	if err := w.allocate(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return nil
 }
 
 // keptLeaves returns the leaves of a beginning, in order and without a gap.
@@ -337,8 +348,9 @@ func (p partialFile) Drop() error {
 	return p.discard(false)
 }
 
-// part gives a part file up, or leaves in it what is kept; the caller holds mu.
-func (w *fileWriter) part(stay bool) error {
+// part gives a part file up, or leaves in it what is kept, and returns the bytes
+// that it leaves on the disk; the caller holds mu.
+func (w *fileWriter) part(stay bool) (left int64, err error) {
 	var rec partialRecord
 	if w.keep != nil {
 		defer w.d.claims.giveBack(w.keep.key)
@@ -347,20 +359,19 @@ func (w *fileWriter) part(stay bool) error {
 	f := w.f
 	w.f = nil
 	if rec.kept > 0 && stay && f != nil {
-		return errors.Join(f.Truncate(rec.kept), f.Close()) // gives back what was set aside
+		return rec.kept, errors.Join(f.Truncate(rec.kept), f.Close()) // gives back what was set aside
 	}
-	var err error
 	if f != nil {
 		err = f.Close()
 	}
 	if rec.kept > 0 {
 		_, derr := w.d.dropPartial(context.Background(), w.keep.key, rec)
-		return errors.Join(err, derr)
+		return 0, errors.Join(err, derr)
 	}
 	if f != nil {
 		err = errors.Join(err, w.d.segs.fs.Remove(partName(w.id)))
 	}
-	return err
+	return w.final, err
 }
 
 // dropPartial forgets the beginning of a file, then removes it. It returns the

@@ -40,6 +40,9 @@ func (d *Disk) putMany(ctx context.Context, blks []blocks.Block, private bool) e
 	if len(again) > 0 {
 		epoch = 0
 	}
+	if err := d.withinQuota(ctx, nil, sizeOf(fresh)); err != nil {
+		return err
+	}
 	// In slices, so that what waits stays within its bound.
 	for part := range slices.Chunk(fresh, pendingKeys/4) {
 		full, err := d.append(epoch, private, part...)
@@ -64,7 +67,19 @@ func (d *Disk) append(epoch uint64, private bool, blks ...blocks.Block) (full bo
 	for _, blk := range blks {
 		d.touched.block(blk.Cid().Hash())
 	}
-	return d.pack.put(epoch, private, blks...)
+	full, err = d.pack.put(epoch, private, blks...)
+	if d.quota != nil {
+		d.uses.begin(segmentUse(d.pack.newest()), d.now())
+	}
+	return full, err
+}
+
+// sizeOf returns the bytes of blocks, with their heads.
+func sizeOf(blks []blocks.Block) (n int64) {
+	for _, blk := range blks {
+		n += packHeader + int64(blk.Cid().ByteLen()+len(blk.RawData()))
+	}
+	return n
 }
 
 // fresh verifies blocks and returns those that are not stored, or not for
@@ -171,6 +186,7 @@ func (d *Disk) DeleteBlock(ctx context.Context, c cid.Cid) error {
 	if !c.Defined() {
 		return nil
 	}
+	defer d.quota.changed()
 	return d.commit(ctx, &change{flushed: true, frees: true, build: func(b *batch) error {
 		d.pack.forget(c.Hash())
 		return b.dropBlock(c.Hash(), func(extent) bool { return true })

@@ -140,6 +140,7 @@ func (d *Disk) load(ctx context.Context, c cid.Cid, alloc func(n int64) []byte) 
 			return nil, fmt.Errorf("block %s: %w", c, err)
 		}
 		if bad == "" {
+			d.useBlock(c.Hash(), e)
 			return data, nil
 		}
 		if all, err := d.locate(c); err != nil || !slices.Contains(all, e) {

@@ -30,6 +30,9 @@ const (
 // fails with ErrInUse while another process has the repository, and with
 // ErrVersion when a newer program wrote it.
 func Open(ctx context.Context, dir string, o Options) (*Disk, error) {
+	if o.StorageMax > 0 && o.Links == nil {
+		return nil, errors.New("a storage maximum without Links")
+	}
 	r, err := openRepo(ctx, dir, o)
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ type Stat struct {
 	Bytes     int64 // of all blocks
 	DiskBytes int64 // that the repository takes on the disk
 	FreeBytes int64 // that may be written before ErrNoSpace
+	Quota     QuotaStat
 }
 
 // Stat counts what is stored; it reads the whole index, about 1 s per million
@@ -64,6 +65,7 @@ func (d *Disk) Stat(ctx context.Context) (Stat, error) {
 	} else if !errors.Is(err, errors.ErrUnsupported) {
 		return Stat{}, err
 	}
+	s.Quota = d.quota.stat()
 	s.DiskBytes, err = d.used()
 	return s, err
 }

@@ -194,6 +194,9 @@ func (g *collector) drop(ctx context.Context, step []place, left map[uint64][]ex
 			}
 			if !g.stays(p.hash) { // asked again: it may have been put meanwhile
 				b.delete(blockKey(p.hash))
+				if g.d.quota != nil {
+					b.delete(useKey(p.hash))
+				}
 				g.out.Blocks++
 				continue
 			}
@@ -234,6 +237,7 @@ func (g *collector) remove(ctx context.Context, id uint64, changed func(segmentR
 		}
 		b.set(goneKey(id), nil) // first: who does not know the one must know the other
 		b.delete(segmentKey(id))
+		b.delete(useKey(segmentUse(id)))
 		return nil
 	}}, facts...)
 	if err != nil || stay {

@@ -1,6 +1,8 @@
 package blockstore
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -36,32 +38,74 @@ type touched struct {
 	step     sync.RWMutex // read: a lookup with its note; write: condemning
 
 	mu     sync.Mutex
-	blocks hashSet
-	roots  map[string]cid.Cid // by file key
+	serial uint64              // of the last watcher
+	open   map[uint64]struct{} // serials of the watchers
+	oldest uint64              // of open
+	// What was noted, with the serial of the newest watcher then: it counts as
+	// long as a watcher is open that is as old as that.
+	blocks map[shortHash]uint64
+	roots  map[string]touchedRoot // by file key
+	most   int                    // how many notes call for a look at which still count
 
 	condemned map[string]struct{} // keys of the index; guarded by step
 }
 
+// touchedRoot is a file that was noted.
+type touchedRoot struct {
+	root   cid.Cid
+	serial uint64
+}
+
+// leastNotes is how many notes are not worth a look at which still count.
+const leastNotes = 1024
+
 func newTouched() *touched {
-	return &touched{blocks: make(hashSet), roots: make(map[string]cid.Cid), condemned: make(map[string]struct{})}
+	t := &touched{open: make(map[uint64]struct{}), condemned: make(map[string]struct{})}
+	t.clear()
+	return t
+}
+
+// clear forgets all notes; the caller holds mu.
+func (t *touched) clear() {
+	t.blocks, t.roots, t.most = make(map[shortHash]uint64), make(map[string]touchedRoot), leastNotes
 }
 
 // watch begins to remember and returns what ends it. When it returns, every
 // lookup that began earlier has ended.
 func (t *touched) watch() (unwatch func()) {
+	t.mu.Lock()
 	t.watchers.Add(1)
+	t.serial++
+	mine := t.serial
+	if t.open[mine] = struct{}{}; len(t.open) == 1 {
+		t.oldest = mine
+	}
+	t.mu.Unlock()
 	t.step.Lock()
 	t.step.Unlock() //nolint:staticcheck // nothing to do but to wait for readers
 	var once sync.Once
-	return func() {
-		once.Do(func() {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			if t.watchers.Add(-1) == 0 {
-				t.blocks, t.roots = make(hashSet), make(map[string]cid.Cid)
-			}
-		})
+	return func() { once.Do(func() { t.unwatch(mine) }) }
+}
+
+// unwatch ends a watch, and forgets what only that one was told.
+func (t *touched) unwatch(mine uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, mine)
+	if t.watchers.Add(-1) == 0 {
+		t.clear()
+		return
 	}
+	if mine != t.oldest {
+		return
+	}
+	t.oldest = slices.Min(slices.Collect(maps.Keys(t.open)))
+	if len(t.blocks)+len(t.roots) < t.most {
+		return
+	}
+	maps.DeleteFunc(t.blocks, func(_ shortHash, at uint64) bool { return at < t.oldest })
+	maps.DeleteFunc(t.roots, func(_ string, r touchedRoot) bool { return r.serial < t.oldest })
+	t.most = max(leastNotes, 2*(len(t.blocks)+len(t.roots)))
 }
 
 // block notes a block; the caller holds step for reading.
@@ -71,7 +115,7 @@ func (t *touched) block(hash mh.Multihash) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.blocks.add(hash)
+	t.blocks[shortOf(hash)] = t.serial
 }
 
 // root notes a file, and with it all that is under it.
@@ -81,8 +125,8 @@ func (t *touched) root(c cid.Cid) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.blocks.add(c.Hash())
-	t.roots[string(fileKey(c))] = c
+	t.blocks[shortOf(c.Hash())] = t.serial
+	t.roots[string(fileKey(c))] = touchedRoot{c, t.serial}
 }
 
 // file notes a file that is about to be recorded, with all its blocks.
@@ -99,7 +143,8 @@ func (t *touched) file(foot *footer) {
 func (t *touched) hasBlock(hash mh.Multihash) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.blocks.has(hash)
+	at, ok := t.blocks[shortOf(hash)]
+	return ok && at >= t.oldest
 }
 
 // takeRoots returns the files that were noted since the last call.
@@ -107,10 +152,10 @@ func (t *touched) takeRoots(seen map[string]struct{}) []cid.Cid {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var fresh []cid.Cid
-	for key, c := range t.roots {
-		if _, ok := seen[key]; !ok {
+	for key, r := range t.roots {
+		if _, ok := seen[key]; !ok && r.serial >= t.oldest {
 			seen[key] = struct{}{}
-			fresh = append(fresh, c)
+			fresh = append(fresh, r.root)
 		}
 	}
 	return fresh
@@ -129,4 +174,10 @@ func (t *touched) isCondemned(key []byte) bool {
 // Hold keeps collections from taking anything that is put, committed or found
 // from now on until release is called, which may be done twice. Who stores
 // something and pins it afterwards holds meanwhile.
-func (d *Disk) Hold() (release func()) { return d.touched.watch() }
+func (d *Disk) Hold() (release func()) {
+	unwatch := d.touched.watch()
+	return func() {
+		unwatch()
+		d.quota.changed()
+	}
+}

@@ -52,6 +52,7 @@ type Config struct {
 	RPC string
 
 	Reserve    int64  // free bytes that the store leaves on the disk; 0: its default, negative: none
+	StorageMax int64  // bytes that the store takes; what is not pinned goes for new content; 0: no limit
 	RuntimeDir string // short absolute path for sockets that don't fit below Repo; "": nowhere
 
 	Executors []jobs.Executor // templates of jobs' commands

@@ -72,6 +72,9 @@ func metricsOf(st control.Status) []metric {
 		{"hypha_blockstore_content_bytes", "Content that is stored.", gauge, float64(st.Store.Bytes), nil},
 		{"hypha_blockstore_disk_bytes", "What the repository occupies on disk.", gauge, float64(st.Store.DiskBytes), nil},
 		{"hypha_blockstore_free_bytes", "What is free on the repository's file system.", gauge, float64(st.Store.FreeBytes), nil},
+		{"hypha_blockstore_max_bytes", "What the store may take, 0 for no limit.", gauge, float64(st.Store.StorageMax), nil},
+		{"hypha_blockstore_used_bytes", "What of that is taken, or promised to what is being written.", gauge, float64(st.Store.StorageUsed), nil},
+		{"hypha_blockstore_evicted_bytes_total", "What was given back so as to stay below it.", count, float64(st.Store.Evicted), nil},
 		{"hypha_ingest_failures_total", "Fetches that brought nothing.", count, float64(st.Fetch.Failed), nil},
 		{"hypha_ingest_active_fetches", "Contents on their way here.", gauge, float64(len(st.Fetch.Active)), nil},
 	}

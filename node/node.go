@@ -62,7 +62,9 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		}
 	}()
 
-	n.store, err = blockstore.Open(ctx, c.Repo, blockstore.Options{Holder: c.Holder, Reserve: c.Reserve, Logger: c.Logger})
+	n.store, err = blockstore.Open(ctx, c.Repo, blockstore.Options{
+		Holder: c.Holder, Reserve: c.Reserve, StorageMax: c.StorageMax, Links: dag.Links, Logger: c.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,7 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	resumed := make(chan struct{})
 	g.Go(func() error { return n.jobs.Serve(ctx, func() { close(resumed) }) })
+	g.Go(func() error { return n.store.Tend(ctx) })
 	select {
 	case <-resumed: // before that, a new job would be taken for an old one
 	case <-ctx.Done(): // Serve has failed, or the node ends

@@ -86,6 +86,7 @@ func kinds() []kind {
 		{connectors.ErrPointer, http.StatusUnprocessableEntity, CodePointer, "name the file itself"},
 		{connectors.ErrUnsupported, http.StatusBadRequest, CodeInvalid, ""},
 		{connectors.ErrInvalid, http.StatusBadRequest, CodeInvalid, ""},
+		{blockstore.ErrQuota, http.StatusInsufficientStorage, CodeNoSpace, "what is pinned stays: `hypha-node pin rm`, or a larger --storage-max"},
 		{blockstore.ErrNoSpace, http.StatusInsufficientStorage, CodeNoSpace, "free some space: `hypha-node gc`, `hypha-node pin rm`"},
 		{syscall.ENOSPC, http.StatusInsufficientStorage, CodeNoSpace, "free some space: `hypha-node gc`, `hypha-node pin rm`"},
 		{dag.ErrExists, http.StatusConflict, CodeConflict, "--force replaces it"},

@@ -78,5 +78,6 @@ func (s *Server) usage(ctx context.Context, _ none) (Usage, error) {
 	return Usage{
 		Repo: s.Repo, Blocks: st.Blocks, Files: st.Files, Pins: st.Pins, Segments: int64(st.Segments),
 		Bytes: st.Bytes, DiskBytes: st.DiskBytes, FreeBytes: st.FreeBytes,
+		StorageMax: st.Quota.Max, StorageUsed: st.Quota.Used, Evicted: st.Quota.Evicted,
 	}, err
 }

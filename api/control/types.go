@@ -271,6 +271,10 @@ type Usage struct {
 	Bytes     int64  `json:"bytes"`      // of content
 	DiskBytes int64  `json:"disk_bytes"` // occupied on disk
 	FreeBytes int64  `json:"free_bytes"` // left on the file system
+
+	StorageMax  int64 `json:"storage_max,omitempty"`  // bytes that the store may take; 0: no limit, and no numbers for it
+	StorageUsed int64 `json:"storage_used,omitempty"` // bytes of that: taken, or promised to what is being written
+	Evicted     int64 `json:"evicted,omitempty"`      // bytes given back for it since the repository was opened
 }
 
 // JobRequest asks for a new job. The zero value is a good one.

@@ -321,8 +321,12 @@ func repoStat(ctx context.Context, s *Server, c *call) error {
 	if err != nil {
 		return err
 	}
+	most := uint64(max(u.StorageMax, 0))
+	if most == 0 {
+		most = uint64(u.DiskBytes) + uint64(max(u.FreeBytes, 0))
+	}
 	return c.send(map[string]any{
-		"RepoSize": u.DiskBytes, "StorageMax": uint64(u.DiskBytes) + uint64(max(u.FreeBytes, 0)), "NumObjects": u.Blocks,
+		"RepoSize": u.DiskBytes, "StorageMax": most, "NumObjects": u.Blocks,
 		"RepoPath": u.Repo, "Version": "hypha@" + strconv.Itoa(1),
 	})
 }

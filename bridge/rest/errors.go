@@ -81,6 +81,7 @@ func classes() []class {
 		{bridge.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "", ""},
 		{ingest.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "", ""},
 		{blockstore.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "", ""},
+		{blockstore.ErrQuota, http.StatusInsufficientStorage, "no_space", "what is pinned stays: remove pins, or give the node a larger --storage-max", fromDisk},
 		{blockstore.ErrNoSpace, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc", fromDisk},
 		{syscall.ENOSPC, http.StatusInsufficientStorage, "no_space", "free space, or remove pins and run hypha-node gc", fromDisk},
 		{syscall.EDQUOT, http.StatusInsufficientStorage, "no_space", "the quota of the node's user is used up", fromDisk},

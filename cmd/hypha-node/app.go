@@ -84,7 +84,7 @@ func (a *app) nodeConfig() (node.Config, error) {
 	objects.Endpoints = s.s3
 	return node.Config{
 		Repo: a.cli.Repo, Holder: a.verb, Version: Version, Offline: true,
-		HF: hub, HFCache: s.cache(hf.CacheDir(os.LookupEnv, home)), S3: objects, HTTPAllow: s.httpAllow, MaxRate: s.maxRate, Reserve: s.reserve, RuntimeDir: runtimeDir(), Logger: a.log,
+		HF: hub, HFCache: s.cache(hf.CacheDir(os.LookupEnv, home)), S3: objects, HTTPAllow: s.httpAllow, MaxRate: s.maxRate, Reserve: s.reserve, StorageMax: s.storageMax, RuntimeDir: runtimeDir(), Logger: a.log,
 		Executors: s.executors, Environ: jobEnviron(os.Environ()), Running: s.MaxRunning, LogSize: s.logSize,
 		Walls: a.walls(s),
 	}, nil

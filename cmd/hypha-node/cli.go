@@ -9,6 +9,8 @@ type cli struct {
 	LogLevel string `placeholder:"LEVEL" env:"HYPHA_LOG_LEVEL" help:"What to log to standard error: debug, info, warn or error. Default: warn"`
 	Reserve  string `placeholder:"SIZE" env:"HYPHA_RESERVE" help:"Free space to leave on the disk, 0 for none. Default: 1GiB or 2 % of the disk, the larger"`
 
+	StorageMax string `placeholder:"SIZE" env:"HYPHA_STORAGE_MAX" help:"What the store may take: what is not pinned goes for new content, that which was not used for longest first. Default: no limit"`
+
 	Fetch fetchCmd `cmd:"" group:"content" help:"Get files from hf://, https://, s3://, ipfs:// into the store, and into a directory."`
 	Add   addCmd   `cmd:"" group:"content" help:"Store files and directories; print their CIDs."`
 	Cat   catCmd   `cmd:"" group:"content" help:"Print a file, or a part of it."`

@@ -98,7 +98,7 @@ func (*duCmd) Run(ctx context.Context, a *app) error {
 		if a.cli.JSON {
 			return a.out.print(u, "")
 		}
-		return a.out.table([][2]string{
+		rows := [][2]string{
 			{"repository", humanize.Escape(u.Repo)},
 			{"files", fmt.Sprint(u.Files)},
 			{"blocks", fmt.Sprint(u.Blocks)},
@@ -107,8 +107,21 @@ func (*duCmd) Run(ctx context.Context, a *app) error {
 			{"content", humanize.Bytes(u.Bytes)},
 			{"on disk", humanize.Bytes(u.DiskBytes)},
 			{"free", humanize.Bytes(u.FreeBytes)},
-		})
+		}
+		if u.StorageMax > 0 {
+			rows = append(rows, [2]string{"storage", quotaText(u)})
+		}
+		return a.out.table(rows)
 	})
+}
+
+// quotaText says how the store stands to its maximum.
+func quotaText(u control.Usage) string {
+	text := fmt.Sprintf("%s of at most %s (%d %%)", humanize.Bytes(u.StorageUsed), humanize.Bytes(u.StorageMax), 100*u.StorageUsed/u.StorageMax)
+	if u.Evicted > 0 {
+		text += fmt.Sprintf(", %s dropped for it", humanize.Bytes(u.Evicted))
+	}
+	return text
 }
 
 // verifyCmd is `verify`.

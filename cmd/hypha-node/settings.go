@@ -38,6 +38,8 @@ type fileConfig struct {
 	LogLevel   string   `toml:"log_level,omitempty" json:"log_level,omitempty"`
 	Reserve    string   `toml:"reserve,omitempty" json:"reserve,omitempty"` // size
 
+	StorageMax string `toml:"storage_max,omitempty" json:"storage_max,omitempty"` // size
+
 	HFTransport string `toml:"hf_transport,omitempty" json:"hf_transport,omitempty"` // auto, http, xet
 
 	RPC          string   `toml:"rpc,omitempty" json:"rpc,omitempty"` // address
@@ -83,7 +85,7 @@ type s3Config struct {
 func configKeys() []string {
 	return slices.Sorted(slices.Values(append(networkKeys(),
 		"bootstrap", "gateway", "gateway_fetch", "gateway_hosts", "hf_cache", "hf_endpoint", "hf_transport", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
-		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve", "rpc",
+		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve", "rpc", "storage_max",
 	)))
 }
 
@@ -128,14 +130,16 @@ type settings struct {
 	fileConfig
 	reserve   int64 // as blockstore has it: 0 default, negative none
 	httpAllow []netip.Prefix
-	hub       string // "host:port", "" for nowhere
-	gateway   string // the same
-	rpc       string // the same
-	logSize   int64  // bytes; 0: default
-	maxRate   int64  // bytes per second; 0: no limit
-	s3        map[string]s3.Endpoint
-	executors []jobs.Executor
-	walls     jobs.Walls
+
+	storageMax int64  // bytes; 0: no limit
+	hub        string // "host:port", "" for nowhere
+	gateway    string // the same
+	rpc        string // the same
+	logSize    int64  // bytes; 0: default
+	maxRate    int64  // bytes per second; 0: no limit
+	s3         map[string]s3.Endpoint
+	executors  []jobs.Executor
+	walls      jobs.Walls
 }
 
 // check parses what has a form of its own.
@@ -164,14 +168,8 @@ func (s settings) check() (settings, error) {
 	if s.HFTransport != "" && !hf.IsTransport(s.HFTransport) {
 		return s, fmt.Errorf("hf_transport: %q is none of auto, http, xet", s.HFTransport)
 	}
-	if s.Reserve != "" {
-		n, err := humanize.ParseBytes(s.Reserve)
-		if err != nil {
-			return s, fmt.Errorf("reserve: %w", err)
-		}
-		if s.reserve = n; n == 0 {
-			s.reserve = -1
-		}
+	if err := s.checkStorage(); err != nil {
+		return s, err
 	}
 	if s.MaxRate != "" {
 		n, err := humanize.ParseBytes(strings.TrimSuffix(s.MaxRate, "/s"))
@@ -210,6 +208,30 @@ func (s settings) check() (settings, error) {
 		return s, fmt.Errorf("log_level: %q is none of debug, info, warn, error", s.LogLevel)
 	}
 	return s, nil
+}
+
+// leastStorage is the least storage_max, in bytes: the index alone takes some.
+const leastStorage = 16 << 20
+
+// checkStorage parses how much the store may take.
+func (s *settings) checkStorage() error {
+	if s.Reserve != "" {
+		n, err := humanize.ParseBytes(s.Reserve)
+		if err != nil {
+			return fmt.Errorf("reserve: %w", err)
+		}
+		if s.reserve = n; n == 0 {
+			s.reserve = -1
+		}
+	}
+	if s.StorageMax != "" {
+		n, err := humanize.ParseBytes(s.StorageMax)
+		if err != nil || n != 0 && n < leastStorage {
+			return fmt.Errorf("storage_max: %q is no size from %s on, as in 100GiB", s.StorageMax, humanize.Bytes(leastStorage))
+		}
+		s.storageMax = n
+	}
+	return nil
 }
 
 // cacheOff is the hf_cache that is none.
@@ -295,6 +317,7 @@ func (a *app) settings() (settings, error) {
 	over(&s.HFTransport, os.Getenv("HYPHA_HF_TRANSPORT"))
 	over(&s.LogLevel, a.cli.LogLevel)
 	over(&s.Reserve, a.cli.Reserve)
+	over(&s.StorageMax, a.cli.StorageMax)
 	over(&s.MaxRate, a.cli.Fetch.MaxRate)
 	d := a.cli.Daemon
 	over(&s.Hub, d.Hub)

@@ -45,6 +45,9 @@ func statusRows(st control.Status) [][2]string {
 		rows = append(rows,
 			[2]string{"blocks", fmt.Sprintf("%d in (%s, %d in vain), %d out (%s)", n.BlocksReceived, humanize.Bytes(int64(n.BytesReceived)), n.Duplicates, n.BlocksSent, humanize.Bytes(int64(n.BytesSent)))}) //nolint:gosec // bytes since the start
 	}
+	if st.Store.StorageMax > 0 {
+		rows = append(rows, [2]string{"storage", quotaText(st.Store)})
+	}
 	return append(rows,
 		[2]string{"fetched", fetchedText(st.Fetch)},
 		[2]string{"store", fmt.Sprintf("%d files, %d blocks, %s; %s free", st.Store.Files, st.Store.Blocks, humanize.Bytes(st.Store.Bytes), humanize.Bytes(st.Store.FreeBytes))},
