@@ -100,6 +100,9 @@ func (g *collector) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if _, err := g.d.dropExpired(ctx); err != nil {
+		return err
+	}
 	for p, err := range g.d.pairs(ctx, []byte{keyPin}) {
 		if err != nil {
 			return err

@@ -63,6 +63,7 @@ type Disk struct {
 	parts      sync.Map  // *fileWriter => nil: those that are neither committed nor aborted
 	claims     claims
 	release    func() error
+	wake       chan struct{}  // holds a token when Tend has something to do
 	listing    sync.WaitGroup // goroutines of AllKeysChan
 	done       chan struct{}  // closed by Close
 }
@@ -94,6 +95,7 @@ func newDisk(dir string, fs vfs.FS, o Options) *Disk {
 		uses:    newUses(),
 
 		collecting: make(chan struct{}, 1),
+		wake:       make(chan struct{}, 1),
 	}
 	d.epoch.Store(1)
 	d.lazy.fresh = make(map[string][]byte)

@@ -22,47 +22,74 @@ import (
 //
 // It deletes as any collection does, so that a crash leaves what that leaves.
 
-// tendEvery is how often Tend looks after a store that nobody wakes it for.
-const tendEvery = time.Minute
+const (
+	// tendEvery is how often Tend looks after a store that nobody wakes it for.
+	tendEvery = time.Minute
+	// tendPause is how long Tend leaves a store alone that it could not get below
+	// the high water: each try looks at every record of the index.
+	tendPause = 10 * time.Second
+)
 
 // errPinned says that there is not enough that may go.
 var errPinned = errors.New("not enough may go")
 
-// Tend keeps a store below its high water, and the index told of what was used,
-// until ctx ends or the store is closed; then it returns nil. One caller at a time.
+// Tend removes pins when they end, keeps the store below its high water, and the
+// index told of what was used, until ctx ends or the store is closed; then it
+// returns nil. One caller at a time.
 func (d *Disk) Tend(ctx context.Context) error {
 	ctx, leave, err := d.long(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	if d.quota == nil {
-		<-ctx.Done()
-		return nil
-	}
-	tick := time.NewTicker(tendEvery)
-	defer tick.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var pause time.Time // until which nothing is evicted
 	for {
-		d.tend(ctx)
 		select {
-		case <-tick.C:
-		case <-d.quota.wake:
+		case <-timer.C:
+		case <-d.wake:
 		case <-ctx.Done():
 			return nil
 		}
+		next := d.tend(ctx)
+		if now := time.Now(); now.After(pause) {
+			if full := d.tendQuota(ctx); full {
+				pause = now.Add(tendPause)
+			}
+		}
+		timer.Reset(next)
 	}
 }
 
-// tend does what is due.
-func (d *Disk) tend(ctx context.Context) {
+// tend removes the pins that have ended, and returns how long none will.
+func (d *Disk) tend(ctx context.Context) time.Duration {
+	next, err := d.dropExpired(ctx)
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn("pins that have ended", errorAttr(err))
+	}
+	if next.IsZero() {
+		return tendEvery
+	}
+	return min(tendEvery, max(0, time.Until(next)))
+}
+
+// tendQuota evicts above the high water, and tells whether that was not enough.
+func (d *Disk) tendQuota(ctx context.Context) (full bool) {
+	q := d.quota
+	if q == nil {
+		return false
+	}
 	d.flushUses()
-	err := d.quota.measure(d)
-	if err == nil && d.quota.used() > d.quota.max/100*highWater {
+	high := q.max / 100 * highWater
+	err := q.measure(d)
+	if err == nil && q.used() > high {
 		err = d.evict(ctx, 0, false)
 	}
 	if err != nil && ctx.Err() == nil {
 		d.log.Warn("keep to the storage maximum", errorAttr(err))
 	}
+	return q.used() > high
 }
 
 // evict makes room for n bytes, down to the low water if that much may go. With n

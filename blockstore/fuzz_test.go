@@ -62,6 +62,7 @@ func FuzzPackRecord(f *testing.F) {
 		{typ: recordFile, at: 1, file: dagOf(1).File},
 		{typ: recordAlias, at: 2, key: "url:x", alias: Alias{Root: blk.Cid(), Meta: []byte("m")}},
 		{typ: recordPin, at: 3, pin: Pin{Root: blk.Cid(), Name: "n", Created: time.Unix(0, 5)}},
+		{typ: recordPin, at: 3, pin: Pin{Root: blk.Cid(), Owner: "o", Expires: time.Unix(0, 6), Created: time.Unix(0, 5)}},
 		{typ: recordUnpin, at: 4, pin: Pin{Root: blk.Cid(), Name: "n"}},
 		{typ: recordGone, at: 5, gone: 77},
 	} {
@@ -129,6 +130,7 @@ func FuzzIndexValue(f *testing.F) {
 	f.Add(aliasKey("url:x"), aliasRecord{Alias{Root: root, Meta: []byte("m")}, 5}.encode())
 	f.Add(aliasKey(digestAlias(looseBlock(1).Cid())), []byte{})
 	f.Add(pinKey(root, "n"), encodePin(Pin{Root: root, Name: "n"}))
+	f.Add(pinKey(root, "n"), encodePin(Pin{Root: root, Name: "n", Owner: "o", Expires: time.Unix(9, 0)}))
 	f.Add(segmentKey(7), segmentRecord{kind: fileSegment, state: segmentOpen, size: 9, file: fileKey(root)}.encode())
 	f.Add(partialKey("n"), partialRecord{id: 5, at: 7, size: 9, kept: 3, state: []byte("s")}.encode())
 	f.Add(keptKey(5, 9), encodeLeaves([]placedBlock{{root, 9, 3}, {looseBlock(1).Cid(), 12, 4}}))
@@ -161,7 +163,7 @@ func FuzzIndexValue(f *testing.F) {
 		}
 		if p, err := decodePin(value); err == nil {
 			again, err := decodePin(encodePin(p))
-			if err != nil || again.Root != p.Root || again.Name != p.Name || !again.Created.Equal(p.Created) {
+			if err != nil || again.Root != p.Root || again.Name != p.Name || !again.Created.Equal(p.Created) || again.Owner != p.Owner || !again.Expires.Equal(p.Expires) {
 				t.Fatalf("%+v comes back as %+v, %v", p, again, err)
 			}
 		}

@@ -280,20 +280,45 @@ func decodeAlias(b []byte) (Alias, error) {
 	return a, nil
 }
 
+// encodePin encodes a pin. One that ends or has an owner has a 0 in the place of
+// the length of its root's CID, and then these two; version 2 did not know that.
 func encodePin(p Pin) []byte {
 	root := p.Root.Bytes()
-	b := binary.AppendVarint(make([]byte, 0, 16+len(root)+len(p.Name)), p.Created.UnixNano())
+	b := binary.AppendVarint(make([]byte, 0, 32+len(root)+len(p.Name)+len(p.Owner)), p.Created.UnixNano())
+	if !p.Expires.IsZero() || p.Owner != "" {
+		ends := int64(0)
+		if !p.Expires.IsZero() {
+			ends = max(1, p.Expires.UnixNano())
+		}
+		b = binary.AppendVarint(append(b, 0), ends)
+		b = appendBytes(b, []byte(p.Owner))
+	}
 	b = binary.AppendUvarint(b, uint64(len(root)))
 	return append(append(b, root...), p.Name...)
 }
 
 func decodePin(b []byte) (Pin, error) {
 	d := decoder{b: b}
-	created, root := d.varint(), d.cid()
-	if d.err != nil {
+	p := Pin{Created: time.Unix(0, d.varint())}
+	if d.err == nil && len(d.b) > 0 && d.b[0] == 0 {
+		d.b = d.b[1:]
+		ends := d.varint()
+		p.Owner = string(d.block())
+		if ends < 0 || len(p.Owner) > MaxOwner || ends == 0 && p.Owner == "" {
+			d.fail()
+		}
+		if ends != 0 {
+			p.Expires = time.Unix(0, ends)
+		}
+		if len(d.b) > 0 && d.b[0] == 0 {
+			d.fail()
+		}
+	}
+	if p.Root = d.cid(); d.err != nil {
 		return Pin{}, fmt.Errorf("pin record: %w", d.err)
 	}
-	return Pin{Root: root, Name: string(d.b), Created: time.Unix(0, created)}, nil
+	p.Name = string(d.b)
+	return p, nil
 }
 
 // segmentRecord is what the index knows of a segment.

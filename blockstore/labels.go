@@ -76,8 +76,14 @@ func (d *Disk) Pin(ctx context.Context, p Pin) error {
 	if n := len(p.Name); n > maxKey {
 		return fmt.Errorf("pin name of %d bytes, at most %d", n, maxKey)
 	}
+	if n := len(p.Owner); n > MaxOwner {
+		return fmt.Errorf("pin owner of %d bytes, at most %d", n, MaxOwner)
+	}
 	if p.Created.IsZero() {
 		p.Created = time.Now()
+	}
+	if !p.Expires.IsZero() {
+		defer d.call()
 	}
 	return d.commit(ctx, &change{flushed: true, build: func(b *batch) error {
 		d.touched.root(p.Root)
@@ -110,13 +116,55 @@ func (d *Disk) Unpin(ctx context.Context, root cid.Cid, name string) error {
 	}}, fact{typ: recordUnpin, at: d.now(), pin: Pin{Root: root, Name: name}}.record())
 }
 
-// Pins yields all pins.
+// dropExpired removes the pins that have ended, and returns when the next one ends,
+// zero if none will. A kill between two leaves the others for the next time.
+func (d *Disk) dropExpired(ctx context.Context) (next time.Time, err error) {
+	now := time.Now()
+	var ended [][]byte
+	for op, err := range d.pairs(ctx, []byte{keyPin}) {
+		if err != nil {
+			return next, err
+		}
+		p, err := decodePin(op.value)
+		switch {
+		case err != nil:
+			return next, err
+		case p.Expired(now):
+			ended = append(ended, op.key)
+		case !p.Expires.IsZero() && (next.IsZero() || p.Expires.Before(next)):
+			next = p.Expires
+		}
+	}
+	if len(ended) == 0 {
+		return next, nil
+	}
+	defer d.quota.changed()
+	return next, d.commit(ctx, &change{frees: true, build: func(b *batch) error {
+		for _, key := range ended {
+			err := b.get(key, func(v []byte) error {
+				if p, err := decodePin(v); err == nil && p.Expired(now) { // else it was set again
+					b.delete(key)
+				}
+				return nil
+			})
+			if err := ignoreAbsent(err); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
+// Pins yields all pins that have not ended.
 func (d *Disk) Pins(ctx context.Context) iter.Seq2[Pin, error] {
 	return func(yield func(Pin, error) bool) {
 		for op, err := range d.pairs(ctx, []byte{keyPin}) {
 			var p Pin
 			if err == nil {
 				p, err = decodePin(op.value)
+			}
+			if err == nil && p.Expired(time.Now()) {
+				continue
 			}
 			if !yield(p, err) || err != nil {
 				return

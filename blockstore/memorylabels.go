@@ -49,6 +49,9 @@ func (m *Memory) Pin(ctx context.Context, p Pin) error {
 	if !p.Root.Defined() {
 		return errors.New("pin without root")
 	}
+	if n := len(p.Owner); n > MaxOwner {
+		return fmt.Errorf("pin owner of %d bytes, at most %d", n, MaxOwner)
+	}
 	if err := m.lock(ctx); err != nil {
 		return err
 	}
@@ -87,6 +90,9 @@ func (m *Memory) Pins(ctx context.Context) iter.Seq2[Pin, error] {
 			if err := ctx.Err(); err != nil {
 				yield(Pin{}, err)
 				return
+			}
+			if p.Expired(time.Now()) {
+				continue
 			}
 			if !yield(p, nil) {
 				return

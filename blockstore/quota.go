@@ -40,7 +40,6 @@ type quota struct {
 	max   int64
 	links Linker
 
-	wake    chan struct{} // holds a token when the high water is passed
 	evicted atomic.Int64
 	runs    atomic.Int64
 	changes atomic.Uint64 // counts what may have made room: see futility
@@ -61,7 +60,7 @@ func newQuota(o Options) *quota {
 	if o.StorageMax <= 0 {
 		return nil
 	}
-	return &quota{max: o.StorageMax, links: o.Links, wake: make(chan struct{}, 1), claims: make(map[*fileWriter]claim)}
+	return &quota{max: o.StorageMax, links: o.Links, claims: make(map[*fileWriter]claim)}
 }
 
 // used returns what counts against the maximum.
@@ -95,16 +94,13 @@ func (q *quota) take(w *fileWriter, n int64) bool {
 		c.bytes += n
 		q.claims[w] = c
 	}
-	if used > q.max/100*highWater {
-		q.call()
-	}
 	return true
 }
 
 // call wakes Tend.
-func (q *quota) call() {
+func (d *Disk) call() {
 	select {
-	case q.wake <- struct{}{}:
+	case d.wake <- struct{}{}:
 	default: // it is awake
 	}
 }
@@ -176,7 +172,15 @@ func (q *quota) measure(d *Disk) error {
 // do not fit, what is not pinned and was not used for longest goes for them.
 func (d *Disk) withinQuota(ctx context.Context, w *fileWriter, n int64) error {
 	q := d.quota
-	if q == nil || q.take(w, n) {
+	if q == nil {
+		return nil
+	}
+	defer func() {
+		if q.used() > q.max/100*highWater {
+			d.call()
+		}
+	}()
+	if q.take(w, n) {
 		return nil
 	}
 	full := func(err error) error {

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
@@ -216,4 +219,58 @@ func TestTend(t *testing.T) {
 	if n := d.quota.used(); n > d.quota.max/100*highWater {
 		t.Errorf("%d bytes of %d in use", n, d.quota.max)
 	}
+}
+
+// TestPinEnds holds that a pin keeps content until it ends and no longer, with Tend
+// and without, and across a restart.
+func TestPinEnds(t *testing.T) {
+	ctx := t.Context()
+	d := openTuned(t, t.TempDir(), packLimit)
+	kept, dead := bigDAG(1, 2, 1<<20), bigDAG(2, 2, 1<<20)
+	store(t, d, kept)
+	store(t, d, dead)
+	past, future := time.Now(), time.Now().Add(24*time.Hour)
+	check(t, d.Pin(ctx, Pin{Root: kept.Root, Name: "a", Expires: future, Owner: "me"}))
+	check(t, d.Pin(ctx, Pin{Root: dead.Root, Name: "a", Expires: past}))
+	check(t, d.Close())
+	d = openTuned(t, d.dir, packLimit)
+	got, err := d.Collect(ctx, testLinks)
+	check(t, err)
+	if got.Files != 1 {
+		t.Errorf("Collect = %+v, want one file", got)
+	}
+	whole(t, d, kept)
+	gone(t, d, dead)
+	// Tend takes them out of the index by itself.
+	run, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- d.Tend(run) }()
+	check(t, d.Pin(ctx, Pin{Root: kept.Root, Name: "b", Expires: time.Now().Add(time.Millisecond)}))
+	for absent := false; !absent && ctx.Err() == nil; {
+		check(t, d.Sync(ctx))
+		err := d.index.get(pinKey(kept.Root, "b"), func([]byte) error { return nil })
+		if absent = errors.Is(err, errAbsent); !absent {
+			check(t, err)
+		}
+	}
+	cancel()
+	check(t, <-ended)
+	var names []string
+	for p, err := range d.Pins(ctx) {
+		check(t, err)
+		names = append(names, p.Name+" of "+p.Owner)
+	}
+	if !slices.Equal(names, []string{"a of me"}) {
+		t.Errorf("pins %q", names)
+	}
+	check(t, d.Close())
+	// The index can be lost.
+	check(t, os.RemoveAll(filepath.Join(d.dir, indexDir)))
+	d = openTuned(t, d.dir, packLimit)
+	for p, err := range d.Pins(ctx) {
+		if check(t, err); p.Root == kept.Root && p.Name == "a" && (!p.Expires.Equal(future) || p.Owner != "me") {
+			t.Errorf("pin %+v, want it to end at %v", p, future)
+		}
+	}
+	whole(t, d, kept)
 }

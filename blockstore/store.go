@@ -156,7 +156,17 @@ type Pin struct {
 	Root    cid.Cid
 	Name    string    // free text, "" is the default pin; a job's pins are "job:<id>"
 	Created time.Time // zero: now
+	// Expires is when the pin ends, zero for never: from then on it is as if it had
+	// been removed.
+	Expires time.Time
+	Owner   string // who set it, free text of MaxOwner bytes at most; "" is nobody in particular
 }
+
+// MaxOwner is the longest Pin.Owner, in bytes.
+const MaxOwner = 256
+
+// Expired tells whether the pin has ended.
+func (p Pin) Expired(now time.Time) bool { return !p.Expires.IsZero() && !now.Before(p.Expires) }
 
 // Records is a small durable map for other packages (jobs, inbox), ordered by
 // key. Get of an absent key is ipld.ErrNotFound.

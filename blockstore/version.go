@@ -14,7 +14,7 @@ import (
 )
 
 // repoVersion is the version of a repository that this program writes.
-const repoVersion = 2
+const repoVersion = 3
 
 // migrations bring a repository from the version at their place to the next one.
 func migrations() []func(dir string) error {
@@ -23,6 +23,8 @@ func migrations() []func(dir string) error {
 		func(string) error { return nil },
 		// 1: private blocks are not marked. The index is, when it is opened: it
 		// says itself that it was (metaScoped).
+		func(string) error { return nil },
+		// 2: no pin ends or has an owner.
 		func(string) error { return nil },
 	}
 }

@@ -37,6 +37,17 @@ func OutputPin(id string, announced bool) string {
 // spec matched; they go when the job is removed, unless its outputs are to stay.
 func MatchedPin(id string, announced bool) string { return OutputPin(id, announced) + "/matched" }
 
+// PinOwner returns the job that pins of a name belong to, "" if they are no job's.
+func PinOwner(name string) string {
+	for _, prefix := range []string{PinName(""), OutputPin("", false), OutputPin("", true)} {
+		if id, ok := strings.CutPrefix(name, prefix); ok {
+			id, _, _ = strings.Cut(id, "/")
+			return id
+		}
+	}
+	return ""
+}
+
 // quietPin begins the names of pins of results that the network is not told of.
 const quietPin = "output:"
 

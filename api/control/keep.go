@@ -2,8 +2,10 @@ package control
 
 import (
 	"context"
+	"time"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/dag"
 )
 
@@ -22,23 +24,37 @@ func (s *Server) pins(ctx context.Context, _ none, out *stream[Pin]) error {
 
 // wirePin returns the wire form of a pin.
 func wirePin(p blockstore.Pin) Pin {
-	return Pin{CID: p.Root.String(), Name: p.Name, Created: p.Created.UTC()}
+	w := Pin{CID: p.Root.String(), Name: p.Name, Created: p.Created.UTC(), Owner: p.Owner}
+	if w.Owner == "" {
+		w.Owner = bridge.PinOwner(p.Name)
+	}
+	if !p.Expires.IsZero() {
+		w.Expires = p.Expires.UTC()
+	}
+	return w
 }
 
 // pin keeps a DAG. What is missing of it is fetched first, so that a pin never
 // promises what is not here.
 func (s *Server) pin(ctx context.Context, r PinRequest) (Pin, error) {
+	p := blockstore.Pin{Name: r.Name, Expires: r.Expires, Owner: r.Owner, Created: time.Now()}
+	switch {
+	case p.Expired(p.Created):
+		return Pin{}, invalid("expires: %s is past", p.Expires.UTC().Format(time.RFC3339))
+	case len(p.Owner) > blockstore.MaxOwner:
+		return Pin{}, invalid("owner: %d bytes, at most %d", len(p.Owner), blockstore.MaxOwner)
+	}
 	defer s.Store.Hold()() // until it is pinned
 	root, err := s.whole(ctx, r.Path, r.TimeoutMS)
 	if err != nil {
 		return Pin{}, err
 	}
-	p := blockstore.Pin{Root: root, Name: r.Name}
+	p.Root = root
 	if err := s.Store.Pin(ctx, p); err != nil {
 		return Pin{}, err
 	}
 	s.announce(ctx, root)
-	return Pin{CID: root.String(), Name: r.Name}, nil
+	return wirePin(p), nil
 }
 
 // unpin removes one pin. What it kept is dropped by the next collection.

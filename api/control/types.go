@@ -237,13 +237,18 @@ type Pin struct {
 	CID     string    `json:"cid"`
 	Name    string    `json:"name,omitempty"`
 	Created time.Time `json:"created,omitzero"`
+	Expires time.Time `json:"expires,omitzero"` // when it ends; absent: never
+	Owner   string    `json:"owner,omitempty"`  // a job's id, or who has set it
 }
 
-// PinRequest adds or removes a pin.
+// PinRequest adds or removes a pin; Expires and Owner are of no interest when one is
+// removed.
 type PinRequest struct {
-	Path      string `json:"path"` // CID[/path]
-	Name      string `json:"name,omitempty"`
-	TimeoutMS int64  `json:"timeout_ms,omitempty"`
+	Path      string    `json:"path"` // CID[/path]
+	Name      string    `json:"name,omitempty"`
+	TimeoutMS int64     `json:"timeout_ms,omitempty"`
+	Expires   time.Time `json:"expires,omitzero"` // zero: never
+	Owner     string    `json:"owner,omitempty"`  // blockstore.MaxOwner bytes at most
 }
 
 // Collected says what a garbage collection dropped.

@@ -85,7 +85,7 @@ func testAliasOwnBytes(t *testing.T, s blockstore.Store) {
 }
 
 func pinTests() group {
-	return group{"pins": testPins, "unpin": testUnpin, "created": testPinCreated, "broken off": testPinsBreak}
+	return group{"pins": testPins, "unpin": testUnpin, "created": testPinCreated, "ended": testPinEnded, "broken off": testPinsBreak}
 }
 
 // pins returns the names of all pins by root.
@@ -147,6 +147,30 @@ func testPinCreated(t *testing.T, s blockstore.Store) {
 	must(t, s.Pin(t.Context(), blockstore.Pin{Root: root}))
 	if got := created(); !got.After(then) {
 		t.Errorf("created %v, want now", got)
+	}
+}
+
+func testPinEnded(t *testing.T, s blockstore.Store) {
+	root, now := rawCID(t, []byte("a")), time.Now()
+	for name, ends := range map[string]time.Time{"past": now, "future": now.Add(24 * time.Hour), "never": {}} {
+		must(t, s.Pin(t.Context(), blockstore.Pin{Root: root, Name: name, Expires: ends, Owner: "of " + name}))
+	}
+	got := map[string]blockstore.Pin{}
+	for p, err := range s.Pins(t.Context()) {
+		must(t, err)
+		got[p.Name] = p
+	}
+	f := got["future"]
+	if len(got) != 2 || !f.Expires.Equal(now.Add(24*time.Hour)) || f.Owner != "of future" || !got["never"].Expires.IsZero() || got["never"].Owner != "of never" {
+		t.Errorf("pins %+v", got)
+	}
+	must(t, s.Pin(t.Context(), blockstore.Pin{Root: root, Name: "past"})) // it is set anew
+	if names := pins(t, s)[root]; !slices.Equal(names, []string{"future", "never", "past"}) {
+		t.Errorf("pins %q", names)
+	}
+	long := blockstore.Pin{Root: root, Owner: strings.Repeat("o", blockstore.MaxOwner+1)}
+	if err := s.Pin(t.Context(), long); err == nil {
+		t.Error("a pin with an owner of too many bytes was taken")
 	}
 }
 

@@ -2,10 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hypha-node/hypha-node/api/control"
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/node"
 )
@@ -21,17 +27,85 @@ type pinCmd struct {
 type pinAddCmd struct {
 	Path string `arg:"" name:"cid" help:"CID[/path]."`
 	Name string `placeholder:"TEXT" help:"Name of the pin. Content may have several."`
+	pinEnd
+	Owner string `placeholder:"TEXT" help:"Who has set it. Default: your user name."`
 	network
+}
+
+// pinEnd says when a pin ends.
+type pinEnd struct {
+	For     string `xor:"end" placeholder:"TIME" help:"Keep it for so long only: 90m, 24h, 30d."`
+	Expires string `xor:"end" placeholder:"TIME" help:"Keep it until then only: 2030-12-31, or with a time as in 2030-12-31T18:00:00Z."`
+}
+
+// at returns when that is, zero for never.
+func (e pinEnd) at(now time.Time) (time.Time, error) {
+	var ends time.Time
+	switch {
+	case e.For != "":
+		d, err := parseSpan(e.For)
+		if err != nil {
+			return ends, &failure{code: exitUsage, err: fmt.Errorf("--for: %q is no time, as in 90m, 24h, 30d", e.For)}
+		}
+		return now.Add(d), nil
+	case e.Expires != "":
+		for _, form := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+			ends, err := time.ParseInLocation(form, e.Expires, time.Local)
+			switch {
+			case err != nil:
+			case !ends.After(now):
+				return ends, &failure{code: exitUsage, err: fmt.Errorf("--expires: %s is past", e.Expires)}
+			default:
+				return ends, nil
+			}
+		}
+		return ends, &failure{code: exitUsage, err: fmt.Errorf("--expires: %q is no time, as in 2030-12-31 or 2030-12-31T18:00:00Z", e.Expires)}
+	}
+	return ends, nil
+}
+
+// parseSpan reads a duration, which may be in days.
+func parseSpan(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n uint64
+		if n, err = strconv.ParseUint(days, 10, 16); err == nil {
+			d = time.Duration(n) * 24 * time.Hour //nolint:gosec // 16 bits
+		}
+	}
+	if err == nil && d <= 0 {
+		err = errors.New("not in the future")
+	}
+	return d, err
+}
+
+// self returns the name of who runs the program.
+func self() string {
+	if u, err := user.Current(); err == nil && len(u.Username) <= blockstore.MaxOwner {
+		return u.Username
+	}
+	return ""
 }
 
 // Run pins.
 func (c *pinAddCmd) Run(ctx context.Context, a *app) error {
+	ends, err := c.at(time.Now())
+	if err != nil {
+		return err
+	}
+	owner := c.Owner
+	if owner == "" {
+		owner = self()
+	}
 	return a.withNode(ctx, func(cl *control.Client) error {
-		p, err := cl.Pin(ctx, control.PinRequest{Path: c.Path, Name: c.Name, TimeoutMS: c.ms()})
+		p, err := cl.Pin(ctx, control.PinRequest{Path: c.Path, Name: c.Name, TimeoutMS: c.ms(), Expires: ends, Owner: owner})
 		if err != nil {
 			return err
 		}
-		return a.out.print(p, "pinned %s", p.CID)
+		if p.Expires.IsZero() {
+			return a.out.print(p, "pinned %s", p.CID)
+		}
+		return a.out.print(p, "pinned %s until %s", p.CID, p.Expires.Local().Format(time.DateTime))
 	})
 }
 
@@ -62,11 +136,21 @@ func (*pinLsCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// pinText returns when and as what something was pinned.
+// pinText returns when and as what something was pinned, by whom and until when.
 func pinText(p control.Pin) string {
 	text := p.Created.Local().Format(time.DateTime)
 	if p.Name != "" {
 		text += "  " + humanize.Escape(p.Name)
+	}
+	var more []string
+	if p.Owner != "" && bridge.PinOwner(p.Name) == "" { // the name of a job's says it
+		more = append(more, "by "+humanize.Escape(p.Owner))
+	}
+	if !p.Expires.IsZero() {
+		more = append(more, "until "+p.Expires.Local().Format(time.DateTime))
+	}
+	if more != nil {
+		text += "  (" + strings.Join(more, ", ") + ")"
 	}
 	return text
 }
