@@ -154,6 +154,19 @@ func (k *Kubo) PID() int { return k.proc.cmd.Process.Pid }
 // Stop ends the daemon.
 func (k *Kubo) Stop() error { return k.proc.stop() }
 
+// API returns the base URL of the daemon's API.
+func (k *Kubo) API() (string, error) {
+	text, err := os.ReadFile(filepath.Join(k.Path, "api"))
+	if err != nil {
+		return "", err
+	}
+	parts := strings.Split(strings.TrimSpace(string(text)), "/")
+	if len(parts) != 5 || parts[1] != "ip4" || parts[3] != "tcp" {
+		return "", fmt.Errorf("kubo: API at %q", text)
+	}
+	return "http://" + parts[2] + ":" + parts[4], nil
+}
+
 // Address returns the node's loopback TCP multiaddr with its peer id.
 func (k *Kubo) Address(ctx context.Context) (string, error) {
 	r, err := k.Run(ctx, "id", "-f", "<addrs>")
