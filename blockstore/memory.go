@@ -92,6 +92,21 @@ func (m *Memory) SetLimit(n int64) {
 	m.limit = n
 }
 
+// Fits returns ErrNoSpace if n bytes of new content would not be taken now.
+func (m *Memory) Fits(_ context.Context, n int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.room(n)
+}
+
+// room is Fits; the caller holds the lock.
+func (m *Memory) room(more int64) error {
+	if m.limit > 0 && m.held+more > m.limit {
+		return fmt.Errorf("memory: %d of %d bytes held, %d wanted: %w", m.held, m.limit, more, ErrNoSpace)
+	}
+	return nil
+}
+
 // Corrupt flips one bit of a stored block, so that tests see what a reader does
 // with a bad disk. It reports whether there was a bit to flip.
 func (m *Memory) Corrupt(c cid.Cid) bool {
@@ -323,8 +338,8 @@ func (m *Memory) insert(fresh map[string]*memoryBlock) error {
 			more += int64(len(b.data))
 		}
 	}
-	if m.limit > 0 && m.held+more > m.limit {
-		return fmt.Errorf("memory: %d of %d bytes held, %d wanted: %w", m.held, m.limit, more, ErrNoSpace)
+	if err := m.room(more); err != nil {
+		return err
 	}
 	for key, b := range fresh {
 		if old := m.blocks[key]; old == nil {

@@ -102,6 +102,20 @@ func (d *Disk) dropClaimed(ctx context.Context, key []byte) (int64, error) {
 	return d.dropPartial(ctx, key, rec)
 }
 
+// Fits returns ErrNoSpace if n bytes of new content would not be taken now, whatever
+// beginnings of files are part of it or go for it. Nothing is set aside.
+func (d *Disk) Fits(ctx context.Context, n int64) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.gate.leave()
+	all, err := d.partials()
+	for _, p := range all {
+		n -= p.rec.kept
+	}
+	return errors.Join(err, d.space.want(max(n, 0)))
+}
+
 // makeRoom is space.want for n bytes, for which beginnings of files have to go if
 // that helps.
 func (d *Disk) makeRoom(ctx context.Context, n int64) error {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math"
 	"os"
@@ -110,7 +111,7 @@ type batch struct {
 	job      *Job
 	access   connectors.Access // on whose behalf
 	transfer *transfer
-	staging  *os.Root           // the temporary directory
+	staging  *os.Root           // the temporary directory; nil: no file comes into the work directory
 	dir      string             // checked directory of the results
 	sum      *[sha256.Size]byte // what the caller expects of the only file; nil if nothing
 
@@ -134,7 +135,7 @@ func (b *batch) run(ctx context.Context, ref connectors.Ref) {
 	var group errgroup.Group
 	group.SetLimit(b.job.parallel)
 	b.transfer.listing(true)
-	for it, err := range b.items(ctx, ref) {
+	for it, err := range b.ahead(ctx, b.items(ctx, ref)) {
 		n := b.add(it, err)
 		if b.stopped(n) {
 			break
@@ -153,7 +154,7 @@ func (b *batch) run(ctx context.Context, ref connectors.Ref) {
 
 // items yields the items of the reference. Where the caller states a checksum
 // there must be one item, which is known before the first is fetched.
-func (b *batch) items(ctx context.Context, ref connectors.Ref) func(yield func(connectors.Item, error) bool) {
+func (b *batch) items(ctx context.Context, ref connectors.Ref) iter.Seq2[connectors.Item, error] {
 	all := b.job.engine.Resolve(ctx, ref, b.access)
 	if b.sum == nil {
 		return all

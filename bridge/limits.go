@@ -65,14 +65,29 @@ func within(n, limit int64) bool { return limit < 0 || n <= limit }
 func (m *limiter) bring(size int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !within(m.use.Files+1, m.limits.Files) {
-		return fmt.Errorf("%w: %d files are the limit", ErrQuota, m.limits.Files)
-	}
-	if !within(m.use.Bytes+size, m.limits.Bytes) {
-		return fmt.Errorf("%w: %d bytes more than the %d that are there, %d are the limit", ErrQuota, size, m.use.Bytes, m.limits.Bytes)
+	if err := m.check(1, size); err != nil {
+		return err
 	}
 	m.use.Files++
 	m.use.Bytes += size
+	return nil
+}
+
+// fits tells whether files could come into the work directory now: bytes in all.
+func (m *limiter) fits(files, bytes int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.check(files, bytes)
+}
+
+// check is fits; m.mu is held.
+func (m *limiter) check(files, bytes int64) error {
+	if !within(m.use.Files+files, m.limits.Files) {
+		return fmt.Errorf("%w: %d files more than the %d that are there, %d are the limit", ErrQuota, files, m.use.Files, m.limits.Files)
+	}
+	if !within(m.use.Bytes+bytes, m.limits.Bytes) {
+		return fmt.Errorf("%w: %d bytes more than the %d that are there, %d are the limit", ErrQuota, bytes, m.use.Bytes, m.limits.Bytes)
+	}
 	return nil
 }
 
