@@ -83,6 +83,9 @@ type Config struct {
 	Bootstrap []string
 	// Peers holds addresses with /p2p/ to which a connection is kept.
 	Peers []string
+	// Relays holds addresses with /p2p/ of relays over which others find this node,
+	// which they can't reach otherwise. Nil: it is reached directly.
+	Relays []string
 	// MDNS has nodes of the same network on the local networks find each other.
 	MDNS bool
 	// SwarmKey is the key of a private network: the node talks to those only who

@@ -105,6 +105,7 @@ func (e *Exchange) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	e.host = direct{e.host}
 	e.dht, err = dht.New(e.host,
 		dht.ProtocolPrefix(protocol.ID(e.cfg.ProtocolPrefix)),
 		dht.Mode(dht.ModeServer),
@@ -268,7 +269,7 @@ func (e *Exchange) serveWaiting() {
 			return
 		case <-e.wake:
 			e.serveWanted(ctx, e.bitswap.GetWantlist())
-			for _, p := range e.host.Network().Peers() {
+			for _, p := range e.directPeers() {
 				e.serveWanted(ctx, e.bitswap.WantlistForPeer(p))
 			}
 		}

@@ -96,7 +96,7 @@ func (e *Exchange) search(ctx context.Context, sum [sha256.Size]byte, found chan
 			}
 		})
 	}
-	peers := e.host.Network().Peers()
+	peers := e.directPeers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for _, p := range peers {
 		if len(asked) < maxFound && e.speaksFind(p) {

@@ -11,7 +11,9 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
+	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
@@ -25,7 +27,9 @@ import (
 
 // newHost makes a host that listens on cfg.Listen and dials nobody. It speaks
 // TCP and, unless the network is private, QUIC, and over TCP TLS (preferred,
-// cheaper) and Noise. No relays, no port mapping, no service of anybody is used.
+// cheaper) and Noise. No relay is used but those of cfg, and no port mapping; peers
+// that are connected are asked whether this node can be reached (AutoNAT v2), and
+// asked over a relay for a connection of their own (hole punching).
 func newHost(cfg Config) (host.Host, error) {
 	if cfg.Identity == nil {
 		return nil, errors.New("no identity")
@@ -39,6 +43,11 @@ func newHost(cfg Config) (host.Host, error) {
 		return nil, errors.Join(err, conns.Close())
 	}
 	options, err := membership(&cfg)
+	if err == nil {
+		var more []libp2p.Option
+		more, err = relaying(cfg.Relays)
+		options = append(options, more...)
+	}
 	if err != nil {
 		return nil, errors.Join(err, conns.Close(), resources.Close())
 	}
@@ -55,7 +64,9 @@ func newHost(cfg Config) (host.Host, error) {
 		libp2p.ResourceManager(resources),
 		libp2p.SwarmOpts(swarm.WithDialRanker(rankTCPFirst)),
 		libp2p.UserAgent(userAgent(cfg.Version)),
-		libp2p.DisableRelay(),
+		libp2p.EnableRelay(), // to dial and be dialled over one; the service is nobody's here
+		libp2p.EnableHolePunching(),
+		libp2p.EnableAutoNATv2(),
 		libp2p.DisableMetrics(),
 	)...)
 	if err != nil {
@@ -84,6 +95,26 @@ func membership(cfg *Config) (options []libp2p.Option, err error) {
 		return nil, err
 	}
 	return append(options, libp2p.PrivateNetwork(pnet.PSK(cfg.SwarmKey))), nil
+}
+
+// relaying returns the options of a node that others reach over relays: its
+// operator says that they can't reach it otherwise.
+func relaying(addrs []string) ([]libp2p.Option, error) {
+	if len(addrs) == 0 {
+		return nil, nil
+	}
+	targets, err := parseTargets(addrs, nil)
+	if err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
+	}
+	var relays []peer.AddrInfo
+	for _, t := range targets {
+		relays = append(relays, t.info)
+	}
+	return []libp2p.Option{
+		libp2p.ForceReachabilityPrivate(),
+		libp2p.EnableAutoRelayWithStaticRelays(relays, autorelay.WithBootDelay(0), autorelay.WithBackoff(maxRedial), autorelay.WithMinInterval(minRedial)),
+	}, nil
 }
 
 // userAgent is how the node names itself to peers.

@@ -49,8 +49,7 @@ var _ mdns.Notifee = (*localPeers)(nil)
 // network: an answer makes nobody dial into the world.
 func (l *localPeers) HandlePeerFound(info peer.AddrInfo) {
 	addrs := slices.DeleteFunc(slices.Clone(info.Addrs), func(a ma.Multiaddr) bool {
-		_, err := a.ValueForProtocol(ma.P_CIRCUIT)
-		return err == nil || !manet.IsPrivateAddr(a)
+		return overRelay(a) || !manet.IsPrivateAddr(a)
 	})
 	if info.ID == l.self || len(addrs) == 0 {
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/ipfs/boxo/bitswap/message"
 	pb "github.com/ipfs/boxo/bitswap/message/pb"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/routing"
 )
@@ -26,7 +27,10 @@ func (e *Exchange) reachable(ctx context.Context) error {
 	if e.connected() {
 		return nil
 	}
-	if len(e.static) == 0 && len(e.known.list()) == 0 {
+	switch {
+	case e.relayed() > 0:
+		return e.untilDirect(ctx)
+	case len(e.static) == 0 && len(e.known.list()) == 0:
 		return ErrNoPeers
 	}
 	timer := time.NewTimer(dialTimeout)
@@ -42,17 +46,48 @@ func (e *Exchange) reachable(ctx context.Context) error {
 	if e.connected() {
 		return nil
 	}
-	return ErrNoPeers
+	return e.explain(ErrNoPeers)
+}
+
+// untilDirect waits, as long as one dial may take, for a connection of their own
+// that two nodes arrange over a relay; ErrNoPeers and why when there is none.
+func (e *Exchange) untilDirect(ctx context.Context) error {
+	made := make(chan struct{}, 1)
+	bundle := &network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) {
+		if !c.Stat().Limited {
+			select {
+			case made <- struct{}{}:
+			default:
+			}
+		}
+	}}
+	e.host.Network().Notify(bundle)
+	defer e.host.Network().StopNotify(bundle)
+	if e.connected() {
+		return nil
+	}
+	timer := time.NewTimer(dialTimeout)
+	defer timer.Stop()
+	select {
+	case <-made:
+		return nil
+	case <-timer.C:
+		return e.explain(ErrNoPeers)
+	case <-e.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // connected tells whether there is anybody to ask.
 func (e *Exchange) connected() bool {
-	return len(e.host.Network().Peers()) > 0 || e.dht.RoutingTable().Size() > 0
+	return len(e.directPeers()) > 0 || e.dht.RoutingTable().Size() > 0
 }
 
 // askAll asks some of the connected peers for a block.
 func (e *Exchange) askAll(ctx context.Context, c cid.Cid) {
-	peers := e.host.Network().Peers()
+	peers := e.directPeers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	var asking sync.WaitGroup
 	for _, p := range peers[:min(len(peers), maxAsked)] {

@@ -27,7 +27,7 @@ type PeerInfo struct {
 	ID        string
 	Address   string        // multiaddr of the connection, without /p2p/
 	Direction string        // "in" or "out": who dialled
-	Transport string        // "tcp", "quic" or "other"
+	Transport string        // "tcp", "quic", "relay" (which carries no data) or "other"
 	Agent     string        // as the peer names itself; "" until it has said so
 	Latency   time.Duration // smoothed round trip; 0 if not measured yet
 }
@@ -78,6 +78,9 @@ func direction(d network.Direction) string {
 
 // transport names what a connection runs over.
 func transport(a ma.Multiaddr) string {
+	if overRelay(a) {
+		return "relay"
+	}
 	if overTCP(a) {
 		return "tcp"
 	}

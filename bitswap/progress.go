@@ -71,7 +71,7 @@ func (s *Session) watch(ctx context.Context, w Watch) {
 			refreshed = 0
 		}
 		if w.Timeout > 0 && idle >= w.Timeout && (now.Sub(flow.last) >= w.Timeout || idle >= slowFactor*w.Timeout) {
-			s.fail(fmt.Errorf("block %s: nobody sent it in %s: %w", missing, idle.Round(time.Millisecond), ErrStalled))
+			s.fail(s.ex.explain(fmt.Errorf("block %s: nobody sent it in %s: %w", missing, idle.Round(time.Millisecond), ErrStalled)))
 			return
 		}
 		if w.Stall > 0 && idle >= w.Stall*time.Duration(refreshed+1) && busy.CompareAndSwap(false, true) {
