@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -42,7 +43,7 @@ func (b *batch) materialize(ctx context.Context, it connectors.Item, name string
 		Metadata: Metadata{
 			Source:    it.Source,
 			Timestamp: b.job.now().UTC().Truncate(time.Second),
-			Revision:  it.Revision,
+			Revision:  cmp.Or(it.Revision, got.Revision),
 			ETag:      etag,
 			Cached:    untransferred(got),
 			From:      string(got.From),

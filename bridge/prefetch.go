@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"time"
@@ -55,7 +56,7 @@ func (b *batch) store(ctx context.Context, it connectors.Item, name string) (Res
 	return Result{
 		Path: name, Size: got.File.Size, Checksum: checksum(got.File.SHA256), CID: got.File.Root.String(),
 		Metadata: Metadata{
-			Source: it.Source, Timestamp: b.job.now().UTC().Truncate(time.Second), Revision: it.Revision, ETag: etag,
+			Source: it.Source, Timestamp: b.job.now().UTC().Truncate(time.Second), Revision: cmp.Or(it.Revision, got.Revision), ETag: etag,
 			Cached: untransferred(got), From: string(got.From), Transport: transport(got),
 		},
 	}, nil

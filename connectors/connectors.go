@@ -107,6 +107,10 @@ type Item struct {
 	// Root is set.
 	Open func(ctx context.Context, off, n int64, cond []byte) (*Body, error)
 
+	// Look asks the source, without content, for what of the item is known only when it
+	// is opened: its size, its digest. Nil where that tells nothing more.
+	Look func(ctx context.Context) (Item, error)
+
 	// Direct is Open by the source's own way alone, where there are several that Open
 	// may choose from: when what those brought was wrong. Nil where there is one.
 	Direct func(ctx context.Context, off, n int64, cond []byte) (*Body, error)
@@ -136,6 +140,11 @@ type Body struct {
 	ETag   string             // as sent, "" if none
 	SHA256 *[sha256.Size]byte // from Repr-Digest or alike; nil if not sent
 	Meta   []byte             // validator to keep beside the alias, for cond; nil if none
+
+	// What the source has told only now: an immutable identity, as the Key of an item
+	// that is pinned, and the version; "" if none.
+	Key      string
+	Revision string
 
 	// Late returns the sha256 of the whole content that the origin sent behind its
 	// end, nil if it sent none. It may be called when Read has returned io.EOF. Nil:

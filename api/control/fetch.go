@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -180,6 +181,7 @@ func (f *fetching) item(ctx context.Context, it connectors.Item, fetched func())
 	f.out.finished(it.Path)
 	got.Size, got.CID, got.SHA256 = res.File.Size, cidText(res.File.Root), digest(&res.File.SHA256)
 	got.From, got.Transport, got.Output = string(res.From), res.Transport, output
+	got.Revision = cmp.Or(it.Revision, res.Revision)
 	return f.out.item(got)
 }
 
@@ -187,6 +189,17 @@ func (f *fetching) item(ctx context.Context, it connectors.Item, fetched func())
 // network. What its source tells when it is opened only is not known: no content is
 // asked for.
 func (f *fetching) foresee(ctx context.Context, it connectors.Item, got Fetched) error {
+	if it.Look != nil {
+		seen, err := it.Look(ctx)
+		if err != nil {
+			return err
+		}
+		it = seen
+		got.Size, got.Revision = it.Size, it.Revision
+		if it.SHA256 != nil {
+			got.SHA256 = digest(it.SHA256)
+		}
+	}
 	plan, err := f.server.Engine.Plan(ctx, it)
 	if err != nil {
 		return err

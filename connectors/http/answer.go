@@ -196,7 +196,8 @@ func digestOf(h http.Header) *[sha256.Size]byte {
 			return decodeDigest(base64.StdEncoding.DecodeString, value)
 		}
 	}
-	if sum := h.Get("X-Amz-Checksum-Sha256"); sum != "" && h.Get("Content-Range") == "" {
+	composite := strings.EqualFold(h.Get("X-Amz-Checksum-Type"), "COMPOSITE")
+	if sum := h.Get("X-Amz-Checksum-Sha256"); sum != "" && h.Get("Content-Range") == "" && !composite {
 		return decodeDigest(base64.StdEncoding.DecodeString, sum)
 	}
 	return decodeDigest(hex.DecodeString, h.Get("X-Checksum-Sha256"))

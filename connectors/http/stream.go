@@ -24,7 +24,10 @@ type Target struct {
 	// reader: then a broken body may be resumed even without a validator.
 	Digest  bool
 	Explain Explain // nil: by status
-	Sign    Sign    // nil: requests are not signed
+	// Opened is told the fields of the answer that a content was opened with. Nil:
+	// nobody is.
+	Opened func(http.Header)
+	Sign   Sign // nil: requests are not signed
 	// IfMatch says that the origin knows If-Match and no If-Range, as S3: what
 	// lacks of a content is asked for with the entity tag of what is here.
 	IfMatch bool
@@ -85,6 +88,9 @@ func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) 
 	if err != nil {
 		_ = s.Close() // returns nil
 		return nil, err
+	}
+	if t.Opened != nil {
+		t.Opened(seg.header)
 	}
 	return &connectors.Body{
 		ReadCloser: s,

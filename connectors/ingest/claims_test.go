@@ -1,11 +1,14 @@
 package ingest_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -91,3 +94,44 @@ func TestClaims(t *testing.T) {
 		})
 	}
 }
+
+// TestLateIdentity: what an origin says of an identity only when it is opened finds
+// the content under it, without reading it, and the content is found by it later.
+func TestLateIdentity(t *testing.T) {
+	eachStore(t, func(t *testing.T, s blockstore.Store) {
+		content, e := random(4, 2<<20), newEngine(t, ingest.Config{Store: s})
+		read := 0
+		of := func(key string, pinned bool) connectors.Item {
+			return connectors.Item{
+				Path: "f", URL: "test:" + key, Key: key, Pinned: pinned, Size: -1,
+				Open: func(context.Context, int64, int64, []byte) (*connectors.Body, error) {
+					b := bytes.NewReader(content)
+					r := readFunc(func(p []byte) (int, error) { n, err := b.Read(p); read += n; return n, err })
+					return &connectors.Body{
+						ReadCloser: io.NopCloser(r), Size: int64(len(content)), Key: "place#etag=1", Revision: "v7", Meta: []byte(`{"etag":"1"}`),
+					}, nil
+				},
+			}
+		}
+		for _, tt := range []struct {
+			key    string
+			pinned bool
+			from   ingest.From
+		}{{"place", false, ingest.FromOrigin}, {"place#etag=1", true, ingest.FromStore}, {"elsewhere", false, ingest.FromStore}} {
+			got, err := e.Fetch(t.Context(), of(tt.key, tt.pinned), ingest.Options{})
+			must(t, err)
+			checkStored(t, s, got.File, content)
+			if got.From != tt.from || got.Revision != "v7" || got.Verified {
+				t.Errorf("%s: %+v, want it from the %s", tt.key, got, tt.from)
+			}
+		}
+		if read != len(content) {
+			t.Errorf("%d bytes were read, want %d", read, len(content))
+		}
+	})
+}
+
+// readFunc is a reader.
+type readFunc func(p []byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }

@@ -172,10 +172,8 @@ func (e *Engine) attempt(ctx context.Context, f *flight, share *dag.Share, b *be
 	if b == nil {
 		share.Keep(dag.ImportMemory(want.size)) // the size may be known only now
 	}
-	if f.item.SHA256 == nil && body.SHA256 != nil {
-		if hit, ok, err := e.known(ctx, f.item, body); ok || err != nil {
-			return hit, err
-		}
+	if hit, ok, err := e.known(ctx, f.item, body); ok || err != nil {
+		return hit, err
 	}
 	return e.take(ctx, f, body, want, b)
 }
@@ -214,12 +212,20 @@ func (e *Engine) open(ctx context.Context, it connectors.Item, b *beginning) (*c
 	return body, Fetched{}, err
 }
 
-// known finds a file that is here under another name, by the digest that the
-// origin sent ahead of the content, and gives it this name as well.
-func (e *Engine) known(ctx context.Context, it connectors.Item, body *connectors.Body) (Fetched, bool, error) {
-	got, ok, err := e.lookupSHA256(ctx, it, *body.SHA256)
+// known finds a file that is here under another name, by the digest or the identity
+// that the origin sent ahead of the content, and gives it this name as well.
+func (e *Engine) known(ctx context.Context, it connectors.Item, body *connectors.Body) (got Fetched, ok bool, err error) {
+	if it.SHA256 == nil && body.SHA256 != nil {
+		got, ok, err = e.lookupSHA256(ctx, it, *body.SHA256)
+	}
+	if !ok && err == nil && body.Key != "" {
+		got, ok, err = e.lookupAlias(ctx, it, body.Key)
+	}
 	if !ok || err != nil {
 		return Fetched{}, false, err
+	}
+	if body.Revision != "" {
+		got.Revision = body.Revision
 	}
 	if body.ETag != "" {
 		got.ETag = body.ETag
@@ -227,7 +233,7 @@ func (e *Engine) known(ctx context.Context, it connectors.Item, body *connectors
 	if it.Key == "" || len(body.Meta) == 0 {
 		return got, true, nil
 	}
-	m, err := e.metaOf(it, body, true)
+	m, err := e.metaOf(it, body, got.Verified || body.SHA256 != nil)
 	if err != nil {
 		return Fetched{}, false, err
 	}
@@ -250,7 +256,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		return Fetched{}, err
 	}
 	var git hash.Hash
-	got := Fetched{From: f.from, ETag: it.ETag}
+	got := Fetched{From: f.from, ETag: it.ETag, Revision: body.Revision}
 	if got.ETag == "" {
 		got.ETag = body.ETag
 	}
@@ -325,6 +331,9 @@ func (e *Engine) aliases(it connectors.Item, body *connectors.Body, want expecte
 		return nil, err
 	}
 	aliases[it.Key] = m
+	if body.Key != "" {
+		aliases[body.Key] = m
+	}
 	return aliases, nil
 }
 

@@ -151,6 +151,7 @@ type Fetched struct {
 	PeerBytes   int64  // of content got from peers
 	Transport   string // by which the origin's bytes came: "http", "xet", "http+xet"; "" if not told
 	ETag        string // as the origin published it, "" if it did not
+	Revision    string // of what the origin gave, where only that tells; "" if not told
 	// Verified says that the content has a digest (or root) that the caller or
 	// the source named, not just a length.
 	Verified bool

@@ -123,7 +123,7 @@ func (e *Engine) admit(ctx context.Context, it connectors.Item, f dag.File, alia
 	}
 	m := parseMeta(aliasMeta)
 	got := Fetched{
-		File: f, From: FromStore, ETag: it.ETag, Private: !who.Public,
+		File: f, From: FromStore, ETag: it.ETag, Revision: m.Revision, Private: !who.Public,
 		Verified: it.SHA256 != nil || it.GitSHA1 != nil || m.Verified,
 	}
 	if got.ETag == "" {
@@ -136,6 +136,7 @@ func (e *Engine) admit(ctx context.Context, it connectors.Item, f dag.File, alia
 type meta struct {
 	ETag      string `json:"etag"`
 	Published string `json:"published"` // connectors.Item.ETag
+	Revision  string `json:"revision"`  // connectors.Body.Revision
 	Verified  bool   `json:"verified"`
 }
 
@@ -165,6 +166,9 @@ func (e *Engine) metaOf(it connectors.Item, body *connectors.Body, verified bool
 	}
 	if it.ETag != "" {
 		all["published"] = it.ETag
+	}
+	if body.Revision != "" {
+		all["revision"] = body.Revision
 	}
 	if _, has := all["etag"]; !has && body.ETag != "" {
 		all["etag"] = body.ETag

@@ -179,12 +179,22 @@ func parse(t *testing.T, text string) (ref connectors.Ref) {
 	return ref
 }
 
-// resolve returns the items of a reference, on behalf of a job.
+// resolve returns the items of a reference, on behalf of a job. One that is named by
+// its key is opened: nothing is asked before.
 func resolve(t *testing.T, c *Connector, ref connectors.Ref) (items []connectors.Item, err error) {
 	t.Helper()
 	for it, err := range c.Items(t.Context(), ref, connectors.Access{}) {
 		if err != nil {
 			return items, err
+		}
+		if it.Look != nil {
+			body, err := it.Open(t.Context(), 0, -1, nil)
+			if err == nil {
+				err = body.Close()
+			}
+			if err != nil {
+				return items, err
+			}
 		}
 		items = append(items, it)
 	}

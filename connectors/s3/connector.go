@@ -48,7 +48,7 @@ func (c *Connector) Items(ctx context.Context, ref connectors.Ref, acc connector
 			return
 		}
 		if ref.Key != "" {
-			yield(q.named(ctx))
+			yield(q.named(), nil)
 			return
 		}
 		q.listed(ctx, yield)

@@ -5,10 +5,11 @@
 //     keys it is asked, the node's configuration says and never a job: a job
 //     may use the aliases that are configured, and of each the buckets that it
 //     lists.
-//  2. One object costs a HEAD, which tells its size, its entity tag, its
-//     version and maybe its sha256, so that a repeat costs no more than that.
-//     An object that is asked for by its version costs none. A prefix costs its
-//     pages of 1,000 keys and no request for each object.
+//  2. One object costs a GET, whose answer tells its size, its entity tag, its
+//     version and maybe its sha256, so that what is here is not read again; a
+//     repeat costs a conditional one. An object that is asked for by its version
+//     costs none when it is here. A prefix costs its pages of 1,000 keys, and a GET
+//     of each object that is not here. A HEAD is for who only wants to look.
 //  3. The bytes are asked for with If-Match and with the version, so that what
 //     arrives is what was listed. An entity tag is no digest: it only tells
 //     two states of the same object apart.

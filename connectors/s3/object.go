@@ -17,6 +17,9 @@ import (
 	"github.com/hypha-node/hypha-node/internal/safename"
 )
 
+// versionField tells the version of an object in a bucket that keeps several.
+const versionField = "X-Amz-Version-Id"
+
 // unnamed is the name of an object whose key has no last segment.
 const unnamed = "object.bin"
 
@@ -29,16 +32,23 @@ type object struct {
 	sum     *[sha256.Size]byte
 }
 
-// named returns the item of the key that the reference names.
-func (q *query) named(ctx context.Context) (connectors.Item, error) {
+// named returns the item of the key that the reference names. What it is like, the
+// answer tells by which it is opened.
+func (q *query) named() connectors.Item {
 	name := q.ref.Filename
 	if name == "" {
 		name = safename.Clean(q.ref.Key[strings.LastIndexByte(q.ref.Key, '/')+1:], unnamed)
 	}
 	o := object{key: q.ref.Key, size: -1, version: q.ref.Version}
-	if o.version != "" {
-		return q.item(name, o), nil
+	it := q.item(name, o)
+	if o.version == "" {
+		it.Look = func(ctx context.Context) (connectors.Item, error) { return q.look(ctx, name, o) }
 	}
+	return it
+}
+
+// look asks what the object of a key is like by now, without its bytes.
+func (q *query) look(ctx context.Context, name string, o object) (connectors.Item, error) {
 	header, err := q.head(ctx)
 	if err != nil {
 		return connectors.Item{}, err
@@ -48,7 +58,7 @@ func (q *query) named(ctx context.Context) (connectors.Item, error) {
 	}
 	o.etag, o.sum = strongTag(header.Get("ETag")), wholeSum(header)
 	it := q.item(name, o)
-	it.Revision = humanize.Line(header.Get("X-Amz-Version-Id"))
+	it.Revision = humanize.Line(header.Get(versionField))
 	return it, nil
 }
 
@@ -78,15 +88,15 @@ func (q *query) item(name string, o object) connectors.Item {
 		SHA256: cmp.Or(q.ref.SHA256(), o.sum), ETag: strings.Trim(o.etag, `"`), Revision: o.version, Scope: q.scope,
 	}
 	// Within one key of one bucket, a version or an entity tag names the bytes.
-	place := "s3:" + cmp.Or(q.account.URL, "aws") + "/" + q.ref.Bucket + "/" + o.key
+	it.Key = q.place(o)
 	switch {
 	case o.version != "":
-		it.Key, it.Pinned = place+"#version="+o.version, true
+		it.Key, it.Pinned = it.Key+"#version="+o.version, true
 	case o.etag != "":
-		it.Key, it.Pinned = place+"#etag="+o.etag, true
+		it.Key, it.Pinned = it.Key+tagged+o.etag, true
 	}
 	it.Open = func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
-		if off == 0 {
+		if off == 0 && it.Pinned {
 			cond = nil // what the key stands for does not change: there is nothing to ask
 		}
 		return q.open(ctx, o, it.SHA256 != nil, off, n, cond)
@@ -94,11 +104,21 @@ func (q *query) item(name string, o object) connectors.Item {
 	return it
 }
 
+// tagged stands between the place of an object and its entity tag in a key.
+const tagged = "#etag="
+
+// place names an object wherever it is asked for, whatever its content is.
+func (q *query) place(o object) string {
+	return "s3:" + cmp.Or(q.account.URL, "aws") + "/" + q.ref.Bucket + "/" + o.key
+}
+
 // open opens an object, if it still is what o says.
 func (q *query) open(ctx context.Context, o object, digest bool, off, n int64, cond []byte) (body *connectors.Body, err error) {
+	revision := ""
 	err = q.retry(func(region string) error {
 		target := httpconn.Target{
-			URL: q.url(o.key, o.version, region), Secret: http.Header{"X-Amz-Checksum-Mode": {"ENABLED"}},
+			Opened: func(h http.Header) { revision = humanize.Line(h.Get(versionField)) },
+			URL:    q.url(o.key, o.version, region), Secret: http.Header{"X-Amz-Checksum-Mode": {"ENABLED"}},
 			Operator: true, // the address is the operator's choice, whoever asks
 			Size:     o.size, Digest: digest, Explain: q.explainer(region), Sign: q.signer(region), IfMatch: true,
 		}
@@ -115,6 +135,9 @@ func (q *query) open(ctx context.Context, o object, digest bool, off, n int64, c
 	// bytes and has no tag.
 	if atEnd := body.ETag == "" && o.size >= 0 && off >= o.size; o.etag != "" && body.ETag != o.etag && !atEnd {
 		return nil, errors.Join(q.changed(), body.Close())
+	}
+	if now := strongTag(body.ETag); o.version == "" && o.etag == "" && now != "" {
+		body.Key, body.Revision = q.place(o)+tagged+now, revision
 	}
 	return body, nil
 }
