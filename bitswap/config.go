@@ -83,6 +83,13 @@ type Config struct {
 	Bootstrap []string
 	// Peers holds addresses with /p2p/ to which a connection is kept.
 	Peers []string
+	// Public has the node take part in the DHT of the public IPFS network, too: it
+	// looks for providers there and announces what it announces (Roots, Provide). Not
+	// with a SwarmKey: ErrPrivate.
+	Public bool
+	// PublicBootstrap holds addresses with /p2p/ through which the public network is
+	// entered; nil means PublicBootstrap().
+	PublicBootstrap []string
 	// Relays holds addresses with /p2p/ of relays over which others find this node,
 	// which they can't reach otherwise. Nil: it is reached directly.
 	Relays []string
@@ -120,6 +127,8 @@ type Config struct {
 	// Host replaces the host that New would make; Identity, Listen, SwarmKey and
 	// Allow are then not used, and the caller closes it after Close.
 	Host host.Host
+
+	anyAddress bool // tests: the public network may lie on loopback
 }
 
 // DefaultListen returns the addresses that a node listens on by default: TCP and

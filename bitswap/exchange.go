@@ -36,6 +36,7 @@ type Exchange struct {
 	host    host.Host
 	ownHost bool
 	dht     *dht.IpfsDHT
+	public  *dht.IpfsDHT // of the public network; nil: not joined
 	lookup  *providerquerymanager.ProviderQueryManager
 	net     network.BitSwapNetwork
 	meter   *meter // the host as net sees it
@@ -43,6 +44,8 @@ type Exchange struct {
 	bitswap *boxobitswap.Bitswap
 	prov    *provider
 	swarm   *swarm.Service
+
+	publicProv *provider // nil: not joined
 
 	shunning sync.Mutex
 	shunned  map[peer.ID]time.Time // peers that Holders does not ask → until when
@@ -115,6 +118,9 @@ func (e *Exchange) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := e.joinPublic(); err != nil {
+		return err
+	}
 	if e.known, err = newKnown(ctx, e.cfg.Datastore, e.network(), time.Now); err != nil {
 		e.log.Warn("begin without peers", slog.Any("error", err))
 	}
@@ -123,10 +129,10 @@ func (e *Exchange) open(ctx context.Context) (err error) {
 	e.meter = newMeter(e.host)
 	e.unhook = e.meter.follow()
 	e.net = bsnet.NewFromIpfsHost(e.meter)
-	e.lookup, err = providerquerymanager.New(e.net, e.dht,
+	e.lookup, err = providerquerymanager.New(e.net, dhts{e},
 		providerquerymanager.WithMaxProviders(maxProviders),
 		providerquerymanager.WithMaxTimeout(lookupTimeout),
-		providerquerymanager.WithFindPeerFallback(e.dht),
+		providerquerymanager.WithFindPeerFallback(dhts{e}),
 		providerquerymanager.WithIgnoreProviders(e.host.ID()))
 	if err != nil {
 		return err
@@ -221,8 +227,10 @@ func (e *Exchange) Close() error {
 		if e.swarm != nil {
 			errs = append(errs, e.swarm.Close())
 		}
-		if e.prov != nil {
-			errs = append(errs, e.prov.close())
+		for _, p := range e.provs() {
+			if p != nil {
+				errs = append(errs, p.close())
+			}
 		}
 		if e.bitswap != nil {
 			errs = append(errs, e.bitswap.Close())
@@ -234,8 +242,10 @@ func (e *Exchange) Close() error {
 		if e.lookup != nil {
 			e.lookup.Close()
 		}
-		if e.dht != nil {
-			errs = append(errs, e.dht.Close())
+		for _, d := range []*dht.IpfsDHT{e.public, e.dht} {
+			if d != nil {
+				errs = append(errs, d.Close())
+			}
 		}
 		if e.host != nil && e.ownHost {
 			errs = append(errs, e.host.Close())

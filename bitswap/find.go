@@ -104,7 +104,7 @@ func (e *Exchange) search(ctx context.Context, sum [sha256.Size]byte, found chan
 		}
 	}
 	key, err := FileKey(sum)
-	if err != nil || e.dht.RoutingTable().Size() == 0 {
+	if err != nil || !e.routed() {
 		return
 	}
 	providers := e.lookup.FindProvidersAsync(ctx, key, maxProviders)

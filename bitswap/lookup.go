@@ -28,7 +28,7 @@ func (e *Exchange) reachable(ctx context.Context) error {
 		return nil
 	}
 	switch {
-	case e.relayed() > 0:
+	case e.relayed() > 0 || e.public != nil: // whose nodes are being dialled
 		return e.untilDirect(ctx)
 	case len(e.static) == 0 && len(e.known.list()) == 0:
 		return ErrNoPeers
@@ -49,8 +49,9 @@ func (e *Exchange) reachable(ctx context.Context) error {
 	return e.explain(ErrNoPeers)
 }
 
-// untilDirect waits, as long as one dial may take, for a connection of their own
-// that two nodes arrange over a relay; ErrNoPeers and why when there is none.
+// untilDirect waits, as long as one dial may take, for a connection that carries
+// data: one that two nodes arrange over a relay, or the public network's first.
+// ErrNoPeers and why when there is none.
 func (e *Exchange) untilDirect(ctx context.Context) error {
 	made := make(chan struct{}, 1)
 	bundle := &network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) {
@@ -82,7 +83,7 @@ func (e *Exchange) untilDirect(ctx context.Context) error {
 
 // connected tells whether there is anybody to ask.
 func (e *Exchange) connected() bool {
-	return len(e.directPeers()) > 0 || e.dht.RoutingTable().Size() > 0
+	return len(e.directPeers()) > 0 || e.routed()
 }
 
 // askAll asks some of the connected peers for a block.

@@ -152,7 +152,7 @@ func (e *Exchange) Host() host.Host { return e.host }
 
 // FindPeer asks the DHT for the addresses of a peer.
 func (e *Exchange) FindPeer(ctx context.Context, id peer.ID) (peer.AddrInfo, error) {
-	info, err := e.dht.FindPeer(ctx, id)
+	info, err := dhts{e}.FindPeer(ctx, id)
 	if err != nil {
 		return peer.AddrInfo{}, fmt.Errorf("find peer %s: %w", id, err)
 	}

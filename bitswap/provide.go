@@ -75,7 +75,12 @@ func (p *provider) close() error {
 // queued. With nobody in the routing table they are announced when the first
 // peer comes.
 func (e *Exchange) Provide(ctx context.Context, roots ...cid.Cid) error {
-	return e.prov.begin.call(ctx, roots)
+	for _, p := range e.provs() {
+		if err := p.begin.call(ctx, roots); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Unprovide announces roots no longer. What was announced before is forgotten
@@ -84,7 +89,11 @@ func (e *Exchange) Unprovide(ctx context.Context, roots ...cid.Cid) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return e.prov.queue.StopProviding(hashes(roots)...)
+	var errs []error
+	for _, p := range e.provs() {
+		errs = append(errs, p.queue.StopProviding(hashes(roots)...))
+	}
+	return errors.Join(errs...)
 }
 
 // hashes returns the multihashes of CIDs: provider records know no codec.
@@ -105,8 +114,10 @@ func (e *Exchange) syncRoots(ctx context.Context) {
 	tick := time.NewTicker(amino.DefaultReprovideInterval)
 	defer tick.Stop()
 	for {
-		if err := e.resetRoots(ctx); err != nil && ctx.Err() == nil {
-			e.log.Warn("list roots to announce", slog.Any("error", err))
+		for _, p := range e.provs() {
+			if err := e.resetRoots(ctx, p); err != nil && ctx.Err() == nil {
+				e.log.Warn("list roots to announce", slog.Any("error", err))
+			}
 		}
 		select {
 		case <-tick.C:
@@ -122,7 +133,7 @@ func (e *Exchange) syncRoots(ctx context.Context) {
 // The key store never closes any more when its context ends while it prepares a
 // reset: its worker then waits for good to tell that it is prepared. So it gets a
 // context of its own, which ends only when it has begun to take keys.
-func (e *Exchange) resetRoots(ctx context.Context) error {
+func (e *Exchange) resetRoots(ctx context.Context, p *provider) error {
 	rctx, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	roots := make(chan cid.Cid)
@@ -144,12 +155,12 @@ func (e *Exchange) resetRoots(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = e.prov.keys.ResetCids(rctx, roots)
+	err = p.keys.ResetCids(rctx, roots)
 	close(over)
 	if err := errors.Join(<-listed, err); err != nil {
 		return err
 	}
-	return e.prov.sweep.RefreshSchedule()
+	return p.sweep.RefreshSchedule()
 }
 
 // listRoots sends what Config.Roots yields.

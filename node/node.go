@@ -191,7 +191,7 @@ func (n *Node) openExchange(ctx context.Context) (*bitswap.Exchange, error) {
 		return nil, err
 	}
 	return bitswap.New(ctx, bitswap.Config{
-		SwarmKey: swarm, Allow: n.cfg.Allow, MDNS: n.cfg.MDNS, Relays: n.cfg.Relays,
+		SwarmKey: swarm, Allow: n.cfg.Allow, MDNS: n.cfg.MDNS, Public: n.cfg.Public, Relays: n.cfg.Relays,
 		Identity: key, Listen: n.cfg.Listen, Bootstrap: n.cfg.Bootstrap, Peers: n.cfg.Peers,
 		Datastore: n.store.Datastore("net"), Store: n.store.Scope(""), Roots: n.roots,
 		Served: n.served, Holding: n.holding, Version: n.cfg.Version, Logger: n.log,

@@ -231,13 +231,13 @@ func editConfig(text []byte, key string, values []string) ([]byte, error) {
 func assignment(key string, values []string) (string, error) {
 	var value any = values
 	switch key {
-	case "gateway", "gateway_fetch", "hf_cache", "hf_endpoint", "hf_transport", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "mdns", "metrics", "reserve", "rpc", "storage_max":
+	case "gateway", "gateway_fetch", "hf_cache", "hf_endpoint", "hf_transport", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "mdns", "metrics", "public", "reserve", "rpc", "storage_max":
 		if len(values) != 1 {
 			return "", fmt.Errorf("%s takes one value", key)
 		}
 		value = values[0]
 	}
-	if key == "gateway_fetch" || key == "mdns" {
+	if key == "gateway_fetch" || key == "mdns" || key == "public" {
 		on, err := strconv.ParseBool(values[0])
 		if err != nil {
 			return "", fmt.Errorf("%s: %q is neither true nor false", key, values[0])

@@ -67,6 +67,8 @@ func classify(err error) *failure {
 		f.hint = "another program has the port: `daemon --listen /ip4/0.0.0.0/tcp/0` takes a free one"
 	case errors.Is(err, bitswap.ErrNoSwarmKey):
 		f.hint = hintSwarmKey
+	case errors.Is(err, bitswap.ErrPrivate):
+		f.hint = "leave out --public (HYPHA_PUBLIC, `config set public`), or take swarm.key out of the repository"
 	case errors.Is(err, blockstore.ErrVersion):
 		f.hint = "install a newer hypha-node"
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, connectors.ErrNotFound):
