@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,11 +17,10 @@ import (
 
 // signing returns a signer that marks each request with a number and with what
 // it saw of the request.
-func signing() (sign httpconn.Sign, count *int) {
-	count = new(int)
+func signing() (sign httpconn.Sign, count *atomic.Int64) {
+	count = new(atomic.Int64)
 	return func(r *http.Request) error {
-		*count++
-		r.Header.Set("Authorization", fmt.Sprintf("%d of %s%s", *count, r.URL.Path, r.Header.Get("Range")))
+		r.Header.Set("Authorization", fmt.Sprintf("%d of %s%s", count.Add(1), r.URL.Path, r.Header.Get("Range")))
 		return nil
 	}, count
 }
@@ -86,8 +86,8 @@ func TestSignedRedirect(t *testing.T) {
 	if ce, ok := errors.AsType[*connectors.Error](err); !ok || ce.Status != http.StatusTemporaryRedirect {
 		t.Errorf("got %v", err)
 	}
-	if *count != 1 || log.count() != 1 || stolen.count() != 0 {
-		t.Errorf("%d signatures, %d requests here and %d there", *count, log.count(), stolen.count())
+	if count.Load() != 1 || log.count() != 1 || stolen.count() != 0 {
+		t.Errorf("%d signatures, %d requests here and %d there", count.Load(), log.count(), stolen.count())
 	}
 }
 
@@ -103,4 +103,28 @@ func TestUnsigned(t *testing.T) {
 	if !errors.Is(err, connectors.ErrUnauthorized) || tries != 1 || log.count() != 0 {
 		t.Errorf("%v after %d tries and %d requests", err, tries, log.count())
 	}
+}
+
+// TestFanSigned: over several connections, too, each request has a signature of its
+// own and asks with If-Match for the version that the first answer told.
+func TestFanSigned(t *testing.T) {
+	o := newSlow()
+	sign, _ := signing()
+	bubble(t, httpconn.Config{}, func(_ int, w http.ResponseWriter, r *http.Request) { o.serve(w, r) },
+		func(t *testing.T, c *httpconn.Client, log *requests) {
+			if n, err := follow(t.Context(), c, httpconn.Target{URL: origin, Sign: sign, IfMatch: true}, 0, -1, o.content); err != nil {
+				t.Errorf("%d bytes, %v", n, err)
+			}
+			if _, most, _ := o.counts(); most < 4 {
+				t.Errorf("%d connections at once", most)
+			}
+			seen := map[string]bool{}
+			for i, r := range log.list() {
+				auth, span, match := r.Header.Get("Authorization"), r.Header.Get("Range"), r.Header.Get("If-Match")
+				if seen[auth] || !strings.HasSuffix(auth, " of /file"+span) || i > 0 && match != `"v1"` || r.Header.Get("If-Range") != "" {
+					t.Errorf("%s is asked for with %q, if it is %q", span, auth, match)
+				}
+				seen[auth] = true
+			}
+		})
 }
