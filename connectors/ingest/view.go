@@ -173,9 +173,13 @@ func (p *part) open(source io.ReaderAt) {
 	p.change(func() { p.source, p.there, p.apart = source, 0, make(map[int64]int64) })
 }
 
-// add says that n bytes from offset off on are there.
+// add says that n bytes from offset off on are there. Of a copy that goes on with what
+// an earlier one left nothing is shown: what was left has not been compared yet.
 func (p *part) add(off, n int64) {
 	p.change(func() {
+		if p.source == nil {
+			return
+		}
 		p.apart[off] = off + n
 		for {
 			end, ok := p.apart[p.there]

@@ -51,7 +51,7 @@ func (c *Connector) FetchInto(ctx context.Context, dst blockstore.Store, root ci
 	}
 	src := &fetcher{c: c, root: root, patience: o.Stall, session: c.session(ctx, bitswap.Watch{Stall: o.Stall, Timeout: o.Timeout})}
 	o.Timeout *= backstop
-	e, err := dag.Copy(ctx, recorder{dst, src}, src, root, o)
+	e, err := dag.Copy(ctx, record(dst, src), src, root, o)
 	src.close()
 	if err != nil {
 		return dag.Entry{}, c.explain("fetch", root.String(), src.why(err))
@@ -85,6 +85,7 @@ type fetcher struct {
 	mu    sync.Mutex
 	fetch *swarm.Fetch // nil until something is asked for
 	early []node       // that were seen before
+	kept  []recordedPartial
 }
 
 // node is what a node links to.
@@ -150,8 +151,22 @@ func (f *fetcher) begun(ctx context.Context) *swarm.Fetch {
 	for _, n := range f.early {
 		f.fetch.Links(n.cid, n.links)
 	}
-	f.early = nil
+	for _, p := range f.kept {
+		p.tell(f.fetch)
+	}
+	f.early, f.kept = nil, nil
 	return f.fetch
+}
+
+// resumed notes that a file is gone on with.
+func (f *fetcher) resumed(p recordedPartial) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fetch == nil {
+		f.kept = append(f.kept, p)
+		return
+	}
+	p.tell(f.fetch)
 }
 
 // running returns the fetch, nil when nothing was asked for.

@@ -7,7 +7,9 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
+	"github.com/hypha-node/hypha-node/bitswap/swarm"
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/dag"
 )
 
 // recorder is the store of one Fetch. It tells the source where blocks lie as soon as
@@ -15,6 +17,42 @@ import (
 type recorder struct {
 	blockstore.Store
 	src *fetcher
+}
+
+// record returns the store of a fetch into dst, which keeps beginnings of files if dst
+// does.
+func record(dst blockstore.Store, src *fetcher) blockstore.Store {
+	r := recorder{dst, src}
+	if keeps, ok := dst.(dag.KeepStore); ok {
+		return keepingRecorder{r, keeps}
+	}
+	return r
+}
+
+// keepingRecorder is a recorder over a store that keeps the beginning of files.
+type keepingRecorder struct {
+	recorder
+	keeps dag.KeepStore
+}
+
+// KeepFile begins a file whose beginning may be kept.
+func (r keepingRecorder) KeepFile(ctx context.Context, name string, size int64) (blockstore.PartialFile, error) {
+	w, err := r.keeps.KeepFile(ctx, name, size)
+	if err != nil {
+		return nil, err
+	}
+	return recordedPartial{w, r.src}, nil
+}
+
+// ResumeFile goes on with a file. What is there of it can be had by others, too.
+func (r keepingRecorder) ResumeFile(ctx context.Context, name string) (blockstore.PartialFile, error) {
+	w, err := r.keeps.ResumeFile(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	p := recordedPartial{w, r.src}
+	r.src.resumed(p)
+	return p, nil
 }
 
 // NewFile begins a file.
@@ -64,4 +102,24 @@ func (r recordedFile) WriteLeaf(off int64, c cid.Cid, data []byte) error {
 		f.Placed(c, off, len(data), r.from)
 	}
 	return nil
+}
+
+// recordedPartial is a file that is being written and whose beginning may be kept.
+type recordedPartial struct {
+	blockstore.PartialFile
+	src *fetcher
+}
+
+// WriteLeaf stores a leaf.
+func (r recordedPartial) WriteLeaf(off int64, c cid.Cid, data []byte) error {
+	return recordedFile{r.PartialFile, r.PartialFile, r.src}.WriteLeaf(off, c, data)
+}
+
+// tell tells a fetch of what is kept.
+func (r recordedPartial) tell(f *swarm.Fetch) {
+	var off int64
+	for c, n := range r.Leaves() {
+		f.Placed(c, off, int(n), r.PartialFile)
+		off += n
+	}
 }

@@ -3,6 +3,7 @@ package cases
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -21,12 +22,14 @@ type Link struct {
 // none.
 type Case struct {
 	Name    string
-	Seeds   int   // who have the content
-	Leeches int   // who want it, all at once or in waves
-	Waves   int   // leeches come in so many waves, seeds leave after the first; 0: one, and they stay
-	Passive int   // connected, and want nothing
-	Size    int64 // bytes of the content
-	Chunk   int64 // bytes of a block; 0: 256 KiB
+	Seeds   int     // who have the content
+	Leeches int     // who want it, all at once or in waves
+	Waves   int     // leeches come in so many waves, seeds leave after the first; 0: one, and they stay
+	Passive int     // connected, and want nothing
+	Bad     []Fault // who have the content, too, each with a fault
+	Size    int64   // bytes of the content
+	Chunk   int64   // bytes of a block; 0: 256 KiB
+	Churn   float64 // share of the leeches, 0 to 1, that are ended when they have half, and started again on their files
 	Link    Link
 
 	Goal      float64 // times the least time that the last leech should take
@@ -34,14 +37,43 @@ type Case struct {
 	Double    float64 // share of the content that may come twice to the leeches, 0 to 1; 0: not looked at
 	SeedSends float64 // copies of the content that all seeds together may send, on the wire; 0: not looked at
 	Bystander float64 // share of the content that a passive node may receive, on the wire; 0: not looked at
+	Again     float64 // share of the content that a leech may receive beyond one copy when it is started again; 0: not looked at
 	Raw       bool    // the bound is the time of a bare stream over the same links, Bound, not arithmetic
-	Bound     float64 // seconds; with Raw only, set by who plays the case
+	Bound     float64 // seconds; with Raw, or with Bad, when it is the time without these; set by who plays the case
 	Stock     bool    // nodes are of stock bitswap, to compare with: no limit is looked at
 	Unshaped  bool    // links are as they are: no limit is looked at
 }
 
+// Fault is what is wrong with a node that has the content.
+type Fault int
+
+// Faults.
+const (
+	Honest  Fault = iota // nothing
+	Slow                 // it sends with 1 Mbit/s
+	Corrupt              // it sends other bytes than it was asked for
+	Mute                 // it says that it has everything, and sends none of it
+)
+
 // Instances is how many nodes the case has.
-func (c Case) Instances() int { return c.Seeds + c.Leeches + c.Passive }
+func (c Case) Instances() int { return c.Seeds + c.Leeches + c.Passive + len(c.Bad) }
+
+// Fault tells what is wrong with an instance.
+func (c Case) Fault(index int) Fault {
+	if i := index - (c.Instances() - len(c.Bad)); i >= 0 {
+		return c.Bad[i]
+	}
+	return Honest
+}
+
+// Comparable tells whether stock bitswap's nodes can play the case.
+func (c Case) Comparable() bool { return !c.Raw && len(c.Bad) == 0 && c.Churn == 0 }
+
+// Clean is the case without those that have faults, and without limits.
+func (c Case) Clean() Case {
+	c.Name, c.Bad, c.Unshaped = c.Name+"-clean", nil, true
+	return c
+}
 
 // WithInstances returns the case for another number of instances: more or fewer
 // leeches.
@@ -60,6 +92,8 @@ func (c Case) role(index int) string {
 		return "seed"
 	case index < c.Seeds+c.Leeches:
 		return "leech"
+	case c.Fault(index) != Honest:
+		return "bad"
 	}
 	return "passive"
 }
@@ -69,12 +103,18 @@ func (c Case) wave(index int) int { return (index - c.Seeds) * c.waves() / c.Lee
 
 func (c Case) waves() int { return max(c.Waves, 1) }
 
+// restarts tells whether an instance is ended and started again.
+func (c Case) restarts(index int) bool {
+	return c.role(index) == "leech" && float64(index-c.Seeds) < c.Churn*float64(c.Leeches)
+}
+
 // Report is what one instance tells of itself.
 type Report struct {
 	Role    string  `json:"role"`
 	Wave    int     `json:"wave"`
-	Seconds float64 `json:"seconds"` // from the start of its wave; 0 unless it is a leech
-	Traffic Traffic `json:"traffic"` // while the case was played
+	Again   bool    `json:"again,omitempty"` // it was ended and started again
+	Seconds float64 `json:"seconds"`         // from the start of its wave; 0 unless it is a leech
+	Traffic Traffic `json:"traffic"`         // while the case was played
 	// Progress is the share of the content that had come, on the wire, at equal
 	// distances in time from the start of the wave on; Step is the distance in
 	// seconds.
@@ -86,10 +126,11 @@ type Report struct {
 // instances agree on. The error says that this instance failed; a bound that was
 // missed is told by Row.Err.
 func (c Case) Play(ctx context.Context, w World) (Row, error) {
-	if err := c.meet(ctx, w); err != nil {
+	all, err := c.meet(ctx, w)
+	if err != nil {
 		return Row{}, fmt.Errorf("meet: %w", err)
 	}
-	root, err := c.content(ctx, w)
+	root, err := c.share(ctx, w)
 	if err != nil {
 		return Row{}, fmt.Errorf("content: %w", err)
 	}
@@ -101,7 +142,7 @@ func (c Case) Play(ctx context.Context, w World) (Row, error) {
 		}
 		if report.Role == "leech" && c.wave(w.Index()) == wave {
 			report.Wave = wave
-			if err := c.fetch(ctx, w, root, &report); err != nil {
+			if err := c.fetch(ctx, w, content{root, all}, &report); err != nil {
 				return Row{}, fmt.Errorf("fetch: %w", err)
 			}
 		}
@@ -119,7 +160,7 @@ func (c Case) Play(ctx context.Context, w World) (Row, error) {
 }
 
 // fetch fetches the content and takes the times.
-func (c Case) fetch(ctx context.Context, w World, root string, report *Report) error {
+func (c Case) fetch(ctx context.Context, w World, from content, report *Report) error {
 	least, err := c.Least()
 	if err != nil {
 		return err
@@ -141,7 +182,13 @@ func (c Case) fetch(ctx context.Context, w World, root string, report *Report) e
 			}
 		}
 	})
-	n, err := w.Node().Fetch(ctx, root, c.Size)
+	n, err := int64(0), error(nil)
+	if report.Again = c.restarts(w.Index()); report.Again {
+		err = c.half(ctx, w, from)
+	}
+	if err == nil {
+		n, err = w.Node().Fetch(ctx, from.root, c.Size)
+	}
 	report.Seconds = w.Now().Sub(start).Seconds()
 	close(stop)
 	watch.Wait()
@@ -151,27 +198,73 @@ func (c Case) fetch(ctx context.Context, w World, root string, report *Report) e
 	return err
 }
 
-// Samples of the progress in the least time, and at most.
-const samples, maxSamples = 50, 1000
+// content is what is fetched, and the addresses of the nodes, by index.
+type content struct {
+	root      string
+	addresses [][]byte
+}
 
-// meet connects every node to all that come before it.
-func (c Case) meet(ctx context.Context, w World) error {
-	all, err := w.Share(ctx, "addresses", []byte(w.Node().Address()))
-	if err != nil {
-		return err
+// half fetches until half has come and starts the node again.
+func (c Case) half(ctx context.Context, w World, from content) error {
+	n, ok := w.Node().(Restarter)
+	if !ok {
+		return fmt.Errorf("start a node again: %w", errors.ErrUnsupported)
 	}
-	for _, address := range all[:w.Index()] {
+	before := w.Node().Traffic().Received
+	fctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	var fetching sync.WaitGroup
+	fetching.Go(func() {
+		_, err := w.Node().Fetch(fctx, from.root, c.Size)
+		ended <- err
+	})
+	for tick := time.NewTicker(halfEvery); w.Node().Traffic().Received-before < c.Size/2; {
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			tick.Stop()
+			return fmt.Errorf("it ended before half had come: %w", err)
+		}
+	}
+	if err := n.Restart(ctx, func() { cancel(); fetching.Wait() }); err != nil {
+		return fmt.Errorf("start again: %w", err)
+	}
+	for i, address := range from.addresses {
+		if i == w.Index() || c.restarts(i) { // who may be down finds out by itself
+			continue
+		}
 		if err := w.Node().Connect(ctx, string(address)); err != nil {
 			return err
 		}
 	}
-	return w.Sync(ctx, "connected")
+	return nil
 }
 
-// content has the seeds store the content, and everybody learn its CID.
-func (c Case) content(ctx context.Context, w World) (string, error) {
+// halfEvery is how often a leech that will be ended looks how much has come.
+const halfEvery = 50 * time.Millisecond
+
+// Samples of the progress in the least time, and at most.
+const samples, maxSamples = 50, 1000
+
+// meet connects every node to all that come before it, and returns all addresses.
+func (c Case) meet(ctx context.Context, w World) ([][]byte, error) {
+	all, err := w.Share(ctx, "addresses", []byte(w.Node().Address()))
+	if err != nil {
+		return nil, err
+	}
+	for _, address := range all[:w.Index()] {
+		if err := w.Node().Connect(ctx, string(address)); err != nil {
+			return nil, err
+		}
+	}
+	return all, w.Sync(ctx, "connected")
+}
+
+// share has the seeds store the content, and everybody learn its CID.
+func (c Case) share(ctx context.Context, w World) (string, error) {
 	var root string
-	if c.role(w.Index()) == "seed" {
+	if role := c.role(w.Index()); role == "seed" || role == "bad" {
 		var err error
 		if root, err = w.Node().Add(ctx, c.Size, c.Chunk); err != nil {
 			return "", err
@@ -210,7 +303,7 @@ func (c Case) close(ctx context.Context, w World, own Report) (Row, error) {
 
 // Least is the least time of the case in seconds, all waves together.
 func (c Case) Least() (float64, error) {
-	if c.Raw {
+	if c.Raw || len(c.Bad) > 0 {
 		return c.Bound, nil
 	}
 	var sum float64

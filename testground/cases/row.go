@@ -23,6 +23,7 @@ type Row struct {
 	Seeds    float64 `json:"seed_sent_factor"` // copies of the content that the seeds sent, on the wire
 	Origin   float64 `json:"origin_factor"`    // copies that an origin sent; 0 without one
 	Control  float64 `json:"control_pct"`      // of the bytes on the wire to leeches, those that were not content; 0 when it is not known
+	Again    float64 `json:"again_pct"`        // of the content, what came to a leech beyond one copy when it was started again
 	Slowest  float64 `json:"slowest_to_median"`
 	Why      string  `json:"why,omitempty"` // what was missed
 
@@ -61,10 +62,13 @@ func (c Case) row(reports []Report) (Row, error) {
 		case "leech":
 			last[one.Wave] = max(last[one.Wave], one.Seconds)
 			times = append(times, one.Seconds)
-			leeches = leeches.plus(one.Traffic)
+			leeches = leeches.Plus(one.Traffic)
+			if one.Again {
+				r.Again = max(r.Again, 100*(float64(one.Traffic.Content)/float64(c.Size)-1))
+			}
 		case "seed":
-			seeds = seeds.plus(one.Traffic)
-		default:
+			seeds = seeds.Plus(one.Traffic)
+		case "passive":
 			bystander = max(bystander, one.Traffic.Received)
 		}
 	}
@@ -98,6 +102,7 @@ func (c Case) judge(r Row, bystander float64) Row {
 		{"share of content that came twice", r.Double / 100, c.Double},
 		{"copies that the seeds sent", r.Seeds, c.SeedSends},
 		{"share of the content that came to a bystander", bystander, c.Bystander},
+		{"share of the content that came again after a restart", r.Again / 100, c.Again},
 	} {
 		if m.limit > 0 && m.got > m.limit {
 			missed = append(missed, fmt.Errorf("%s: %.3f, more than %.3f", m.what, m.got, m.limit))
@@ -111,7 +116,8 @@ func (c Case) judge(r Row, bystander float64) Row {
 	return r
 }
 
-func (t Traffic) plus(o Traffic) Traffic {
+// Plus returns what was moved in both.
+func (t Traffic) Plus(o Traffic) Traffic {
 	return Traffic{t.Sent + o.Sent, t.Received + o.Received, t.Content + o.Content, t.Double + o.Double}
 }
 

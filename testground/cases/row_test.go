@@ -7,7 +7,7 @@ import (
 
 // TestRow holds that each limit fails a case by itself.
 func TestRow(t *testing.T) {
-	c := Case{Name: "x", Seeds: 1, Leeches: 1, Passive: 1, Size: 1 << 20, Link: home(), Goal: 1.2, Double: 0.1, SeedSends: 1.5, Bystander: 0.1}
+	c := Case{Name: "x", Seeds: 1, Leeches: 1, Passive: 1, Size: 1 << 20, Link: home(), Goal: 1.2, Double: 0.1, SeedSends: 1.5, Bystander: 0.1, Again: 0.2}
 	least, err := c.Least()
 	if err != nil {
 		t.Fatal(err)
@@ -24,11 +24,13 @@ func TestRow(t *testing.T) {
 		{"twice", least, c.Size, c.Size, c.Size / 2, 0, "came twice"},
 		{"the seed sends two copies", least, 2 * c.Size, c.Size, 0, 0, "seeds sent"},
 		{"a bystander gets it", least, c.Size, c.Size, 0, c.Size, "bystander"},
+		{"it comes again", least, c.Size, c.Size + c.Size/3, 0, 0, "after a restart"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			row, err := c.row([]Report{
 				{Role: "seed", Traffic: Traffic{Sent: tc.sent}},
-				{Role: "leech", Seconds: tc.seconds, Traffic: Traffic{Received: tc.content, Content: tc.content, Double: tc.double}},
+				{Role: "leech", Again: true, Seconds: tc.seconds, Traffic: Traffic{Received: tc.content, Content: tc.content, Double: tc.double}},
+				{Role: "bad", Traffic: Traffic{Sent: 9 * c.Size, Received: 9 * c.Size}},
 				{Role: "passive", Traffic: Traffic{Received: tc.passive}},
 			})
 			if err != nil {
@@ -38,5 +40,28 @@ func TestRow(t *testing.T) {
 				t.Errorf("pass %v, %q, want %q", row.Pass, row.Why, tc.want)
 			}
 		})
+	}
+}
+
+// TestParts holds who does what in a case with faults and restarts.
+func TestParts(t *testing.T) {
+	c := Case{Seeds: 2, Leeches: 8, Passive: 1, Bad: []Fault{Slow, Mute}, Churn: 0.25}
+	var roles []string
+	for i := range c.Instances() {
+		role := c.role(i)
+		if c.restarts(i) {
+			role += " again"
+		}
+		if c.Fault(i) == Mute {
+			role += " mute"
+		}
+		roles = append(roles, role)
+	}
+	want := "seed seed leech again leech again leech leech leech leech leech leech passive bad bad mute"
+	if got := strings.Join(roles, " "); got != want {
+		t.Errorf("instances are\n%s, want\n%s", got, want)
+	}
+	if clean := c.Clean(); clean.Instances() != 11 || clean.Fault(10) != Honest || !clean.Unshaped {
+		t.Errorf("without faults it is %+v", clean)
 	}
 }

@@ -41,6 +41,14 @@ type Node interface {
 	Leave(ctx context.Context) error
 }
 
+// Restarter is a Node that can be started again.
+type Restarter interface {
+	// Restart ends the node in the middle of what it does, and starts it again on
+	// its files, with the same identity and without connections. What it has moved
+	// is counted on. abandon has the calls that run return.
+	Restart(ctx context.Context, abandon func()) error
+}
+
 // Traffic is what a node has moved, in bytes.
 type Traffic struct {
 	Sent     int64 `json:"sent"`     // on the wire

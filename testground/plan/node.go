@@ -20,6 +20,7 @@ import (
 // member is the instance's node: opened as the daemon opens it, used through its
 // API and the socket of a job.
 type member struct {
+	dir, ip string
 	address string
 	device  string // the network device whose bytes are counted; "": none
 	api     *control.Client
@@ -28,7 +29,10 @@ type member struct {
 	stop    func() error
 }
 
-var _ cases.Node = (*member)(nil)
+var (
+	_ cases.Node      = (*member)(nil)
+	_ cases.Restarter = (*member)(nil)
+)
 
 // startNode starts the node on an address of this machine, with its files below
 // dir.
@@ -45,7 +49,7 @@ func startNode(ctx context.Context, dir, ip string) (_ *member, err error) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ready, ended := make(chan control.Identity, 1), make(chan error, 1)
 	go func() { ended <- n.Run(life, func(id control.Identity) { ready <- id }) }()
-	m := &member{api: control.NewClient(node.SocketPath(repo, dir))}
+	m := &member{dir: dir, ip: ip, api: control.NewClient(node.SocketPath(repo, dir))}
 	m.stop = func() error {
 		m.api.Close()
 		cancel()
@@ -87,6 +91,22 @@ func (m *member) Address() string { return m.address }
 func (m *member) Connect(ctx context.Context, address string) error {
 	_, err := m.api.Connect(ctx, control.ConnectRequest{Address: address})
 	return err
+}
+
+// Restart implements cases.Restarter: the node ends as at SIGTERM, since it lives in this
+// process.
+func (m *member) Restart(ctx context.Context, abandon func()) error {
+	abandon()
+	if err := m.Leave(ctx); err != nil {
+		return err
+	}
+	again, err := startNode(ctx, m.dir, m.ip)
+	if err != nil {
+		return err
+	}
+	again.device = m.device
+	*m = *again
+	return nil
 }
 
 // Leave implements cases.Node: the node ends.

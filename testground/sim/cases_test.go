@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -21,27 +22,36 @@ var (
 	out   = flag.String("out", "", "directory for sim.json and the plots; empty: none")
 )
 
-// TestCases plays cases in virtual time. A case fails when it misses its limit.
+// TestCases plays cases in virtual time, as many at once as there are CPUs. A case
+// fails when it misses its limit.
 func TestCases(t *testing.T) {
 	scale := cases.Usual()
 	if *full {
 		scale = cases.Full()
 	}
-	var rows []cases.Row
+	var chosen []cases.Case
 	for _, c := range cases.List(scale) {
 		if small := c.Name == "crowd-of-one" || c.Name == "lossy"; !small && !*every && !*full {
 			continue
 		}
-		all := []cases.Case{c}
-		if (*full || *stock) && !c.Raw {
-			all = append(all, c.Baseline())
-		}
-		for _, c := range all {
-			if row := play(t, c); row.Case != "" { // else it failed, or was not asked for
-				rows = append(rows, row)
-			}
+		chosen = append(chosen, c)
+		if (*full || *stock) && c.Comparable() {
+			chosen = append(chosen, c.Baseline())
 		}
 	}
+	rows := make([]cases.Row, len(chosen))
+	t.Cleanup(func() { report(t, rows) }) // when all have ended
+	for i, c := range chosen {
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			play(t, c, &rows[i])
+		})
+	}
+}
+
+// report prints and writes the rows of the cases that were played to their end.
+func report(t *testing.T, rows []cases.Row) {
+	rows = slices.DeleteFunc(rows, func(r cases.Row) bool { return r.Case == "" })
 	var table strings.Builder
 	if err := cases.Table(&table, rows); err != nil {
 		t.Error(err)
@@ -58,21 +68,18 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// play plays one case in a bubble of its own.
-func play(t *testing.T, c cases.Case) (row cases.Row) {
-	t.Run(c.Name, func(t *testing.T) {
-		dir := t.TempDir()
-		synctest.Test(t, func(t *testing.T) {
-			var err error
-			if row, err = virtual.Play(t.Context(), c, dir, tracing(t)); err != nil {
-				t.Fatal(err)
-			}
-			if err := row.Err(); err != nil {
-				t.Error(err)
-			}
-		})
+// play plays one case in a bubble. The row is there even if it does not pass.
+func play(t *testing.T, c cases.Case, row *cases.Row) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		if *row, err = virtual.Play(t.Context(), c, dir, tracing(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := row.Err(); err != nil {
+			t.Error(err)
+		}
 	})
-	return row
 }
 
 // tracing returns where nodes tell what they do, nil without -trace.

@@ -50,13 +50,13 @@ func TestCrowd(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var most float64
 			if c.most == 0 {
-				inWorld(t, 2, c.links, honest, func(t *testing.T, nodes []*node) {
+				inWorld(t, 2, c.links, func(t *testing.T, nodes []*node) {
 					one := rawStream(t, nodes[0], nodes[1], c.size)
 					t.Logf("%-12s one stream of libp2p takes %.2f s", c.name, one)
 					most = 1.25 * one
 				})
 			}
-			inWorld(t, c.seeds+c.leech, c.links, honest, func(t *testing.T, nodes []*node) { runCrowd(t, c, nodes, most) })
+			inWorld(t, c.seeds+c.leech, c.links, func(t *testing.T, nodes []*node) { runCrowd(t, c, nodes, most) })
 		})
 	}
 }

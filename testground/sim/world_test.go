@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	boxoblockstore "github.com/ipfs/boxo/blockstore"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/x/simlibp2p"
@@ -28,7 +27,6 @@ const mbit = 1_000_000 // bits per second: link rates are in bits
 type links struct {
 	up, down float64       // Mbit/s
 	oneWay   time.Duration // latency from any node to any other
-	crawl    int           // so many nodes, the last ones, send with 1 Mbit/s
 }
 
 // node is one node of a case.
@@ -39,20 +37,14 @@ type node struct {
 	conn  *ipfs.Connector
 }
 
-// storeOf makes what a node serves from of its store.
-type storeOf func(i int, store *blockstore.Disk) boxoblockstore.Blockstore
-
-// honest serves from the store.
-func honest(_ int, store *blockstore.Disk) boxoblockstore.Blockstore { return store }
-
 // inWorld runs a case with count nodes, all connected to each other, in virtual
 // time that begins when they have settled.
-func inWorld(t *testing.T, count int, l links, serve storeOf, run func(t *testing.T, nodes []*node)) {
+func inWorld(t *testing.T, count int, l links, run func(t *testing.T, nodes []*node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { // whatever lives in the bubble is made in it
 		nodes := make([]*node, count)
 		for i, h := range hosts(t, count, l) {
-			nodes[i] = newNode(t, h, func(store *blockstore.Disk) boxoblockstore.Blockstore { return serve(i, store) })
+			nodes[i] = newNode(t, h)
 		}
 		for i, a := range nodes {
 			for _, b := range nodes[:i] {
@@ -76,10 +68,8 @@ func hosts(t *testing.T, count int, l links) []host.Host {
 		Uplink:   simnet.LinkSettings{BitsPerSecond: int(l.up * mbit)},
 		Downlink: simnet.LinkSettings{BitsPerSecond: int(l.down * mbit)},
 	}
-	crawl := rate
-	crawl.Uplink.BitsPerSecond = mbit
 	net, meta, err := simlibp2p.SimpleLibp2pNetwork(
-		[]simlibp2p.NodeLinkSettingsAndCount{{LinkSettings: rate, Count: count - l.crawl}, {LinkSettings: crawl, Count: l.crawl}},
+		[]simlibp2p.NodeLinkSettingsAndCount{{LinkSettings: rate, Count: count}},
 		simnet.StaticLatency(l.oneWay), simlibp2p.NetworkSettings{})
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +88,7 @@ func hosts(t *testing.T, count int, l links) []host.Host {
 }
 
 // newNode starts a node on a host.
-func newNode(t *testing.T, h host.Host, serve func(*blockstore.Disk) boxoblockstore.Blockstore) *node {
+func newNode(t *testing.T, h host.Host) *node {
 	t.Helper()
 	store, err := blockstore.Open(t.Context(), t.TempDir(), blockstore.Options{Reserve: -1})
 	if err != nil {
@@ -109,7 +99,7 @@ func newNode(t *testing.T, h host.Host, serve func(*blockstore.Disk) boxoblockst
 			t.Error(err)
 		}
 	})
-	ex, err := bitswap.New(t.Context(), bitswap.Config{Host: h, Store: serve(store), Datastore: store.Datastore("dht")})
+	ex, err := bitswap.New(t.Context(), bitswap.Config{Host: h, Store: store, Datastore: store.Datastore("dht")})
 	if err != nil {
 		t.Fatal(err)
 	}

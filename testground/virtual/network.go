@@ -1,14 +1,17 @@
 package virtual
 
 import (
+	cryptorand "crypto/rand"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
@@ -25,6 +28,8 @@ type links struct {
 	net   *simnet.Simnet
 	link  cases.Link
 	trace *slog.Logger // of what nodes do; nil: none
+
+	mu sync.Mutex // of adding to net
 }
 
 // newLinks starts a network; close it after its hosts.
@@ -44,6 +49,7 @@ func (n *links) close() {
 type wire struct {
 	*simnet.SimConn
 	loss float64
+	cut  atomic.Bool // nothing leaves any more
 
 	mu    sync.Mutex
 	noise *rand.Rand
@@ -51,6 +57,9 @@ type wire struct {
 
 // WriteTo sends a packet, or loses it.
 func (w *wire) WriteTo(p []byte, to net.Addr) (int, error) {
+	if w.cut.Load() {
+		return len(p), nil
+	}
 	if w.loss > 0 {
 		w.mu.Lock()
 		lost := w.noise.Float64() < w.loss
@@ -64,10 +73,13 @@ func (w *wire) WriteTo(p []byte, to net.Addr) (int, error) {
 
 // newHost makes the host of an instance. What it sends and receives is counted
 // by the wire. close ends it.
-func (n *links) newHost(index int) (h host.Host, w *wire, closeHost func() error, err error) {
+func (n *links) newHost(index int, key crypto.PrivKey, fault cases.Fault) (h host.Host, w *wire, closeHost func() error, err error) {
 	settings := simnet.NodeBiDiLinkSettings{
 		Uplink:   simnet.LinkSettings{BitsPerSecond: int(n.link.Up * bound.Mbit)},
 		Downlink: simnet.LinkSettings{BitsPerSecond: int(n.link.Down * bound.Mbit)},
+	}
+	if fault == cases.Slow {
+		settings.Uplink.BitsPerSecond = bound.Mbit
 	}
 	address := &net.UDPAddr{IP: simnet.IntToPublicIPv4(index), Port: 8000}
 	listen, err := ma.NewMultiaddr("/ip4/" + address.IP.String() + "/udp/8000/quic-v1")
@@ -76,6 +88,7 @@ func (n *links) newHost(index int) (h host.Host, w *wire, closeHost func() error
 	}
 	var manager *quicreuse.ConnManager
 	h, err = libp2p.New(
+		libp2p.Identity(key),
 		libp2p.ListenAddrs(listen),
 		libp2p.QUICReuse(func(reset quic.StatelessResetKey, token quic.TokenGeneratorKey, opts ...quicreuse.Option) (_ *quicreuse.ConnManager, err error) {
 			manager, err = quicreuse.NewConnManager(reset, token, opts...)
@@ -83,6 +96,8 @@ func (n *links) newHost(index int) (h host.Host, w *wire, closeHost func() error
 		},
 			quicreuse.OverrideSourceIPSelector(func() (quicreuse.SourceIPSelector, error) { return source(address.IP), nil }),
 			quicreuse.OverrideListenUDP(func(string, *net.UDPAddr) (net.PacketConn, error) {
+				n.mu.Lock()
+				defer n.mu.Unlock()
 				w = &wire{SimConn: n.net.NewEndpoint(address, settings), loss: n.link.Loss, noise: rand.New(rand.NewPCG(1, uint64(index)))}
 				return w, nil
 			})),
@@ -93,6 +108,12 @@ func (n *links) newHost(index int) (h host.Host, w *wire, closeHost func() error
 		return nil, nil, nil, err
 	}
 	return h, w, func() error { return errors.Join(h.Close(), manager.Close()) }, nil
+}
+
+// newKey makes an identity.
+func newKey() (crypto.PrivKey, error) {
+	key, _, err := crypto.GenerateEd25519Key(cryptorand.Reader)
+	return key, err
 }
 
 // source is the address that a host sends from.

@@ -12,7 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -31,6 +33,19 @@ import (
 // node is one node of the swarm: what package node wires, with one job and
 // without sockets of the system.
 type node struct {
+	links *links
+	dir   string
+	index int
+	fault cases.Fault
+	key   crypto.PrivKey
+
+	mu      sync.Mutex // of what follows, when the node is started again
+	running            // what was started
+	before  cases.Traffic
+}
+
+// running is a node that runs.
+type running struct {
 	host    host.Host
 	wire    *wire
 	store   *blockstore.Disk
@@ -41,45 +56,79 @@ type node struct {
 	closers []func() error
 }
 
-var _ cases.Node = (*node)(nil)
+var (
+	_ cases.Node      = (*node)(nil)
+	_ cases.Restarter = (*node)(nil)
+)
 
 // newNode starts a node whose files are below dir.
-func (n *links) newNode(ctx context.Context, dir string, index int) (_ *node, err error) {
-	nd := &node{workDir: filepath.Join(dir, "work")}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, nd.close())
-		}
-	}()
-	h, w, closeHost, err := n.newHost(index)
-	if err != nil {
+func (n *links) newNode(ctx context.Context, dir string, index int, fault cases.Fault) (*node, error) {
+	nd := &node{links: n, dir: dir, index: index, fault: fault}
+	var err error
+	if nd.key, err = newKey(); err != nil {
 		return nil, err
 	}
-	nd.host, nd.wire = h, w
-	nd.onClose(closeHost)
-	if nd.store, err = blockstore.Open(ctx, filepath.Join(dir, "repo"), blockstore.Options{Reserve: -1}); err != nil {
-		return nil, err
-	}
-	nd.onClose(nd.store.Close)
-	var trace *slog.Logger
-	if n.trace != nil {
-		trace = n.trace.With(slog.Int("node", index))
-		trace.Debug("node", slog.String("peer", h.ID().String()))
-	}
-	if nd.ex, err = bitswap.New(ctx, bitswap.Config{Host: h, Store: nd.store, Datastore: nd.store.Datastore("net"), Logger: trace}); err != nil {
-		return nil, err
-	}
-	nd.onClose(nd.ex.Close)
-	blocks := ipfs.New(nd.store, nd.ex)
-	nd.engine = ingest.New(ingest.Config{Store: nd.store, Connectors: connectors.Set{blocks}, Blocks: blocks})
-	nd.onClose(nd.engine.Close)
-	return nd, nd.serve(ctx)
+	return nd, nd.start(ctx)
 }
 
-func (n *node) onClose(f func() error) { n.closers = append(n.closers, f) }
+// start starts what runs, on the files that are there.
+func (n *node) start(ctx context.Context) (err error) {
+	r := running{workDir: filepath.Join(n.dir, "work")}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+			return
+		}
+		n.mu.Lock()
+		n.running = r
+		n.mu.Unlock()
+	}()
+	h, w, closeHost, err := n.links.newHost(n.index, n.key, n.fault)
+	if err != nil {
+		return err
+	}
+	r.host, r.wire = h, w
+	r.onClose(closeHost)
+	if r.store, err = blockstore.Open(ctx, filepath.Join(n.dir, "repo"), blockstore.Options{Reserve: -1}); err != nil {
+		return err
+	}
+	r.onClose(r.store.Close)
+	var trace *slog.Logger
+	if n.links.trace != nil {
+		trace = n.links.trace.With(slog.Int("node", n.index))
+		trace.Debug("node", slog.String("peer", h.ID().String()))
+	}
+	if r.ex, err = bitswap.New(ctx, bitswap.Config{Host: h, Store: faulty(r.store, n.fault), Datastore: r.store.Datastore("net"), Logger: trace}); err != nil {
+		return err
+	}
+	r.onClose(r.ex.Close)
+	blocks := ipfs.New(r.store, r.ex)
+	r.engine = ingest.New(ingest.Config{Store: r.store, Connectors: connectors.Set{blocks}, Blocks: blocks})
+	r.onClose(r.engine.Close)
+	return r.serve(ctx)
+}
+
+// Restart implements cases.Restarter. Peers hear nothing of the node until it is back.
+func (n *node) Restart(ctx context.Context, abandon func()) error {
+	n.wire.cut.Store(true)
+	abandon()
+	before := n.Traffic()
+	if err := n.close(); err != nil {
+		return err
+	}
+	if err := n.start(ctx); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.before = before
+	return nil
+}
+
+func (n *running) onClose(f func() error) { n.closers = append(n.closers, f) }
 
 // close ends the node, newest part first.
-func (n *node) close() error {
+func (n *running) close() error {
 	var errs []error
 	for _, f := range slices.Backward(n.closers) {
 		errs = append(errs, f())
@@ -89,8 +138,8 @@ func (n *node) close() error {
 }
 
 // serve opens the bridge of the node's job.
-func (n *node) serve(ctx context.Context) error {
-	if err := os.Mkdir(n.workDir, 0o700); err != nil {
+func (n *running) serve(ctx context.Context) error {
+	if err := os.MkdirAll(n.workDir, 0o700); err != nil {
 		return err
 	}
 	job, err := bridge.Open(bridge.Config{ID: "job", WorkDir: n.workDir, Engine: n.engine, Store: n.store, Logger: slog.New(slog.DiscardHandler)})
@@ -191,9 +240,11 @@ func (n *node) Fetch(ctx context.Context, cid string, size int64) (int64, error)
 
 // Traffic implements cases.Node.
 func (n *node) Traffic() cases.Traffic {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	s, blocks := n.wire.Stats(), n.ex.Swarm().Traffic()
-	return cases.Traffic{
+	return n.before.Plus(cases.Traffic{
 		Sent: int64(s.BytesSent), Received: int64(s.BytesRcvd),
 		Content: blocks.Received + blocks.Duplicate, Double: blocks.Duplicate,
-	}
+	})
 }

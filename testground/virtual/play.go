@@ -66,7 +66,7 @@ func (n *links) newMember(ctx context.Context, c cases.Case, dir string, index i
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return n.newNode(ctx, dir, index)
+	return n.newNode(ctx, dir, index, c.Fault(index))
 }
 
 // Play plays a case with its files below dir. It must run in a testing/synctest
@@ -81,6 +81,13 @@ func Play(ctx context.Context, c cases.Case, dir string, trace *slog.Logger) (ro
 		if c.Bound, err = raw(ctx, c.Link, c.Size); err != nil {
 			return row, fmt.Errorf("bare stream: %w", err)
 		}
+	}
+	if len(c.Bad) > 0 {
+		clean, err := Play(ctx, c.Clean(), filepath.Join(dir, "clean"), nil)
+		if err != nil {
+			return row, fmt.Errorf("without faults: %w", err)
+		}
+		c.Bound = clean.Measured
 	}
 	l := newLinks(c.Link, trace)
 	defer l.close()

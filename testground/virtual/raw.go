@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -20,12 +21,18 @@ const rawProtocol = "/hypha-sim/raw"
 func raw(ctx context.Context, link cases.Link, size int64) (seconds float64, err error) {
 	l := newLinks(link, nil)
 	defer l.close()
-	a, _, closeA, err := l.newHost(0)
+	var keys [2]crypto.PrivKey
+	for i := range keys {
+		if keys[i], err = newKey(); err != nil {
+			return 0, err
+		}
+	}
+	a, _, closeA, err := l.newHost(0, keys[0], cases.Honest)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, closeA()) }()
-	b, _, closeB, err := l.newHost(1)
+	b, _, closeB, err := l.newHost(1, keys[1], cases.Honest)
 	if err != nil {
 		return 0, err
 	}

@@ -33,12 +33,16 @@ var _ cases.Node = (*stock)(nil)
 
 // newStock starts a node of stock bitswap.
 func (n *links) newStock(ctx context.Context, index int, chunk int64) (*stock, error) {
-	h, w, closeHost, err := n.newHost(index)
+	key, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	h, w, closeHost, err := n.newHost(index, key, cases.Honest)
 	if err != nil {
 		return nil, err
 	}
 	s := &stock{
-		node: &node{host: h, wire: w}, chunk: chunk,
+		node: &node{running: running{host: h, wire: w}}, chunk: chunk,
 		store: boxoblockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore())),
 	}
 	s.onClose(closeHost)
@@ -81,6 +85,9 @@ func (s *stock) Traffic() cases.Traffic {
 	}
 	return t
 }
+
+// Restart implements cases.Restarter: what the node has is in memory.
+func (s *stock) Restart(context.Context, func()) error { return errors.ErrUnsupported }
 
 // Add implements cases.Node. Stock nodes know the leaves of the content by
 // themselves; the CID is empty.
