@@ -142,6 +142,7 @@ func (e *Exchange) open(ctx context.Context) (err error) {
 		boxobitswap.WithTargetMessageSize(targetMessageSize),
 		boxobitswap.MaxQueuedWantlistEntriesPerPeer(maxQueuedWants),
 		boxobitswap.EngineBlockstoreWorkerCount(readWorkers),
+		boxobitswap.TaskWorkerCount(sendWorkers),
 		boxobitswap.ProviderSearchDelay(searchDelay),
 		boxobitswap.WithoutDuplicatedBlockStats(), // else the client asks the store about every block
 		boxobitswap.WithClientOption(client.WithDefaultProviderQueryManager(false)),

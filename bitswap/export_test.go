@@ -31,3 +31,18 @@ func (e *Exchange) Remembers(p string) bool {
 
 // OnLoopback lets the public network lie on loopback.
 func OnLoopback(c *Config) { c.anyAddress = true }
+
+// Limits that tests of floods look at.
+const (
+	MaxQueuedWants = maxQueuedWants
+	MaxStreams     = maxStreams
+)
+
+// Wants returns how many blocks a peer waits for, as far as is kept.
+func (e *Exchange) Wants(p string) int {
+	id, err := peer.Decode(p)
+	if err != nil {
+		return 0
+	}
+	return len(e.bitswap.WantlistForPeer(id))
+}

@@ -96,6 +96,9 @@ func TestBlocksRefuses(t *testing.T) {
 		{"cut json", cid.DagJSON, `{"a":[1`},
 		{"no json", cid.DagJSON, ``},
 		{"deep json", cid.DagJSON, strings.Repeat("[", maxJSONDepth+1)},
+		{"deep cbor", cid.DagCBOR, strings.Repeat("\x81", 1<<20)},
+		{"cbor of so many items", cid.DagCBOR, "\x9b\x7f\xff\xff\xff\xff\xff\xff\xff"},
+		{"cbor of so many bytes", cid.DagCBOR, "\x5b\x7f\xff\xff\xff\xff\xff\xff\xff"},
 		{"weak hash below", cid.DagCBOR, cbor(cid.NewCidV1(cid.Raw, mh.Multihash("\x11\x14"+strings.Repeat("x", 20))))},
 		{"empty hash below", cid.DagCBOR, cbor(cid.NewCidV1(cid.Raw, mh.Multihash("\x12\x00")))},
 	} {
