@@ -51,10 +51,18 @@ func TestF11(t *testing.T) {
 				}
 			}
 		}
+		// What is named by its key is asked for with a condition, which gives no byte
+		// (its answer is cached), what is listed is not asked for.
+		named := 0
 		for _, r := range g.Requests() {
-			if i == 1 && strings.HasPrefix(r, "GET /models/m") {
+			if r == "GET /models/m/a.bin" {
+				named++
+			} else if i == 1 && strings.HasPrefix(r, "GET /models/m") {
 				t.Errorf("the second job made the node ask %q", r)
 			}
+		}
+		if i == 1 && named != 2 {
+			t.Errorf("the second job asked %d times for what it names, want 2", named)
 		}
 	}
 }
