@@ -13,6 +13,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 	mh "github.com/multiformats/go-multihash"
+	"golang.org/x/time/rate"
 )
 
 // VerifyOptions says how Verify reports.
@@ -20,6 +21,19 @@ type VerifyOptions struct {
 	// Progress is called with bytes of blocks, from the goroutine that ranges
 	// over the findings; nil for none.
 	Progress func(done, total int64)
+	// Rate bounds how many bytes per second are read, 0 for no bound.
+	Rate int64
+	// Mend returns the bytes of a damaged block, from wherever it can have them;
+	// they are held against the hash. Nil: nothing is mended.
+	Mend func(ctx context.Context, dmg Damage) ([]byte, error)
+	// Keep leaves blocks that can't be mended where they are, for a later try; a
+	// reader drops them.
+	Keep bool
+	// After leaves out the segments up to the one of that name, in the order of
+	// their numbers, and Passed is told of the segments that are done, of each run
+	// the last; for a verification in several goes. "" and nil: all of them.
+	After  string
+	Passed func(segment string)
 }
 
 // Finding is one thing that is wrong with what is stored.
@@ -28,11 +42,12 @@ type Finding struct {
 	Segment string  // name of the file below segments/
 	Offset  int64   // in the segment, bytes
 	Problem string  // a phrase
+	Mended  bool    // it is as it should be again
 }
 
 // Verify hashes everything again that the index knows, segment by segment on all
 // cores, and yields what is wrong. A bad block is dropped, so that it is fetched
-// again, unless a good copy of it is left; a footer or a record head that only a
+// again, unless it is mended or a good copy of it is left; a footer or a record head that only a
 // rebuild of the index would need is written again from what is known. An error
 // ends the sequence. The store must not be closed from within the loop.
 func (d *Disk) Verify(ctx context.Context, o VerifyOptions) iter.Seq2[Finding, error] {
@@ -43,7 +58,10 @@ func (d *Disk) Verify(ctx context.Context, o VerifyOptions) iter.Seq2[Finding, e
 			return
 		}
 		defer leave()
-		v := verification{d: d, progress: o.Progress, yield: yield}
+		v := verification{d: d, o: o, yield: yield}
+		if v.after, _ = parseSegmentName(o.After); o.Rate > 0 {
+			v.limit = rate.NewLimiter(rate.Limit(o.Rate), maxBlock)
+		}
 		if err := v.run(ctx); err != nil && !errors.Is(err, errStopped) {
 			yield(Finding{}, fmt.Errorf("verify: %w", err))
 		}
@@ -55,7 +73,9 @@ var errStopped = errors.New("stopped")
 
 type verification struct {
 	d           *Disk
-	progress    func(done, total int64)
+	o           VerifyOptions
+	after       uint64        // segments up to this one are left out
+	limit       *rate.Limiter // nil: none
 	yield       func(Finding, error) bool
 	done, total int64
 }
@@ -78,8 +98,10 @@ func (v *verification) run(ctx context.Context) error {
 	places := make(map[uint64]int)
 	err = v.d.eachPlace(ctx, func(_ mh.Multihash, all []extent) {
 		for _, e := range all {
-			places[e.seg]++
-			v.total += e.length
+			if e.seg > v.after {
+				places[e.seg]++
+				v.total += e.length
+			}
 		}
 	})
 	if err != nil {
@@ -89,8 +111,14 @@ func (v *verification) run(ctx context.Context) error {
 		if err := v.blocks(ctx, group); err != nil {
 			return err
 		}
+		if v.o.Passed != nil {
+			v.o.Passed(segmentName(group[len(group)-1]))
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(known)) {
+		if id <= v.after {
+			continue
+		}
 		check := v.footer
 		if kindOf(id) == packSegment {
 			check = v.heads
@@ -110,14 +138,17 @@ func (v *verification) blocks(ctx context.Context, group []uint64) error {
 	}
 	jobs := func(yield func(checkJob) bool) {
 		for _, p := range all {
+			if v.limit != nil && v.limit.WaitN(ctx, int(max(1, p.at.length))) != nil {
+				return // ctx has ended
+			}
 			if !yield(checkJob{hash: p.hash, at: p.at}) {
 				return
 			}
 		}
 	}
 	for r := range v.d.checkAll(ctx, jobs) {
-		if v.done += r.at.length; v.progress != nil {
-			v.progress(v.done, max(v.done, v.total))
+		if v.done += r.at.length; v.o.Progress != nil {
+			v.o.Progress(v.done, max(v.done, v.total))
 		}
 		if err := v.judge(ctx, r); err != nil {
 			return err
@@ -139,8 +170,31 @@ func (v *verification) judge(ctx context.Context, r checked) error {
 	if all, err := v.d.find(f.CID); err != nil || !slices.Contains(all, r.at) {
 		return nil //nolint:nilerr // deleted or moved meanwhile
 	}
+	if f.Mended = v.mend(ctx, r); f.Mended || v.o.Keep {
+		return v.report(f)
+	}
 	_ = v.d.corrupt(ctx, f.CID, r.at, r.bad) //nolint:errcheck // it says what r.bad says
 	return v.report(f)
+}
+
+// mend tells whether a bad block is good again.
+func (v *verification) mend(ctx context.Context, r checked) bool {
+	if v.o.Mend == nil {
+		return false
+	}
+	dmg, err := v.d.damage(r)
+	var data []byte
+	if err == nil {
+		data, err = v.o.Mend(ctx, dmg)
+	}
+	if err == nil {
+		err = v.d.mend(ctx, r, dmg, data)
+	}
+	if err != nil && ctx.Err() == nil {
+		v.d.log.Warn("damaged block is not mended", slog.String("cid", cid.NewCidV1(cid.Raw, r.hash).String()),
+			slog.String("segment", segmentName(r.at.seg)), errorAttr(err))
+	}
+	return err == nil
 }
 
 // footer checks both copies of a file segment's footer.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"time"
 
 	"github.com/hypha-node/hypha-node/bridge/rest"
 	"github.com/hypha-node/hypha-node/connectors/hf"
@@ -53,8 +54,13 @@ type Config struct {
 	// is in the repository, made when it is missing.
 	RPC string
 
-	Reserve    int64  // free bytes that the store leaves on the disk; 0: its default, negative: none
-	StorageMax int64  // bytes that the store takes; what is not pinned goes for new content; 0: no limit
+	Reserve    int64 // free bytes that the store leaves on the disk; 0: its default, negative: none
+	StorageMax int64 // bytes that the store takes; what is not pinned goes for new content; 0: no limit
+	// ScrubRate is how many bytes per second Run reads to find what went bad on the
+	// disk, 0 for none at all, and ScrubEvery the time from the beginning of one pass
+	// to that of the next; 0: DefaultScrubEvery.
+	ScrubRate  int64
+	ScrubEvery time.Duration
 	RuntimeDir string // short absolute path for sockets that don't fit below Repo; "": nowhere
 
 	Executors []jobs.Executor // templates of jobs' commands

@@ -75,6 +75,9 @@ func metricsOf(st control.Status) []metric {
 		{"hypha_blockstore_max_bytes", "What the store may take, 0 for no limit.", gauge, float64(st.Store.StorageMax), nil},
 		{"hypha_blockstore_used_bytes", "What of that is taken, or promised to what is being written.", gauge, float64(st.Store.StorageUsed), nil},
 		{"hypha_blockstore_evicted_bytes_total", "What was given back so as to stay below it.", count, float64(st.Store.Evicted), nil},
+		{"hypha_scrub_checked_bytes_total", "What was read and compared with its hash.", count, float64(st.Scrub.Checked), nil},
+		{"hypha_scrub_damaged_total", "Blocks and records that were found damaged.", count, float64(st.Scrub.Damaged), nil},
+		{"hypha_scrub_mended_total", "Of these, those that were mended.", count, float64(st.Scrub.Mended), nil},
 		{"hypha_ingest_failures_total", "Fetches that brought nothing.", count, float64(st.Fetch.Failed), nil},
 		{"hypha_ingest_active_fetches", "Contents on their way here.", gauge, float64(len(st.Fetch.Active)), nil},
 	}

@@ -42,9 +42,12 @@ type Node struct {
 	jobs      *jobs.Supervisor
 	transfers *peers.Service // nil: offline
 	control   *control.Server
-	hub       *hub.Server    // nil: no façade
-	gateway   http.Handler   // nil: none
-	rpc       http.Handler   // nil: none
+	hub       *hub.Server  // nil: no façade
+	gateway   http.Handler // nil: none
+	rpc       http.Handler // nil: none
+	blocks    *ipfs.Connector
+	engine    *ingest.Engine
+	scrubs    scrubber
 	closers   []func() error // in the order of opening
 }
 
@@ -107,6 +110,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		Logger:     c.Logger,
 	})
 	n.onClose(engine.Close)
+	n.blocks, n.engine = blocks, engine
 	if c.Hub != "" {
 		n.hub = hub.New(hub.Config{
 			Hub: repositories, Client: c.HF.Client, Engine: engine, Store: n.store, Records: n.store.Records("hub"),
@@ -126,7 +130,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 
 	n.control = control.NewServer(control.Config{
 		Repo: c.Repo, Version: c.Version, Store: n.store, Engine: engine, Blocks: blocks,
-		Jobs: n.jobs, Network: network, PeerID: n.peerID, Logger: c.Logger,
+		Jobs: n.jobs, Network: network, PeerID: n.peerID, Mend: n.mend, Scrub: n.scrubs.status, Logger: c.Logger,
 	})
 	if c.RPC != "" {
 		if err := n.openRPC(memory); err != nil {

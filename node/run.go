@@ -38,6 +38,9 @@ func (n *Node) Run(ctx context.Context, ready func(control.Identity)) error {
 	resumed := make(chan struct{})
 	g.Go(func() error { return n.jobs.Serve(ctx, func() { close(resumed) }) })
 	g.Go(func() error { return n.store.Tend(ctx) })
+	if n.cfg.ScrubRate > 0 {
+		g.Go(func() error { return n.scrub(ctx) })
+	}
 	select {
 	case <-resumed: // before that, a new job would be taken for an old one
 	case <-ctx.Done(): // Serve has failed, or the node ends

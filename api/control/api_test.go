@@ -216,7 +216,7 @@ func TestPins(t *testing.T) {
 func TestVerify(t *testing.T) {
 	both(t, func(t *testing.T, r *rig) {
 		r.tree(t)
-		if found, err := items(r.Verify(t.Context())); err != nil || len(found) != 0 {
+		if found, err := items(r.Verify(t.Context(), VerifyRequest{})); err != nil || len(found) != 0 {
 			t.Errorf("%+v, %v", found, err)
 		}
 	})

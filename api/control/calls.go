@@ -186,8 +186,8 @@ func (c *Client) Collect(ctx context.Context) (Collected, error) {
 }
 
 // Verify hashes everything again and yields what is damaged.
-func (c *Client) Verify(ctx context.Context) iter.Seq2[Event[Finding], error] {
-	return events[Finding](ctx, c, http.MethodPost, "/v1/verify", none{})
+func (c *Client) Verify(ctx context.Context, r VerifyRequest) iter.Seq2[Event[Finding], error] {
+	return events[Finding](ctx, c, http.MethodPost, "/v1/verify", r)
 }
 
 // Usage counts what the repository holds.

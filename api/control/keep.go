@@ -72,16 +72,20 @@ func (s *Server) collect(ctx context.Context, _ none) (Collected, error) {
 	return Collected{Blocks: c.Blocks, Files: c.Files, Bytes: c.Bytes}, err
 }
 
-// verify hashes everything again and streams what is damaged, which is dropped.
-func (s *Server) verify(ctx context.Context, _ none, out *stream[Finding]) error {
+// verify hashes everything again and streams what is damaged, which is mended if
+// that is asked for and can be, else dropped.
+func (s *Server) verify(ctx context.Context, r VerifyRequest, out *stream[Finding]) error {
 	o := blockstore.VerifyOptions{Progress: func(done, total int64) {
 		out.progress(Progress{Path: "verify", Done: done, Total: total})
 	}}
+	if r.Repair {
+		o.Mend = s.Mend
+	}
 	for f, err := range s.Store.Verify(ctx, o) {
 		if err != nil {
 			return err
 		}
-		if err := out.item(Finding{CID: cidText(f.CID), Segment: f.Segment, Offset: f.Offset, Problem: f.Problem}); err != nil {
+		if err := out.item(Finding{CID: cidText(f.CID), Segment: f.Segment, Offset: f.Offset, Problem: f.Problem, Mended: f.Mended}); err != nil {
 			return err
 		}
 	}

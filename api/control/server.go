@@ -44,6 +44,10 @@ type Config struct {
 	Network Network // nil: offline
 	// PeerID returns the node's identity without a network.
 	PeerID func() (string, error)
+	// Mend brings the bytes of damaged blocks again; nil: nobody does.
+	Mend func(ctx context.Context, d blockstore.Damage) ([]byte, error)
+	// Scrub tells how the scrub of the store is doing; nil: there is none.
+	Scrub  func() ScrubStatus
 	Logger *slog.Logger
 }
 

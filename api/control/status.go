@@ -20,6 +20,7 @@ type Status struct {
 	Network NetworkStatus    `json:"network,omitzero"` // absent when offline
 	Store   Usage            `json:"store"`            // at most 30 s old
 	Fetch   FetchStatus      `json:"fetch"`
+	Scrub   ScrubStatus      `json:"scrub"`
 	Jobs    map[string]int64 `json:"jobs"` // how many are in each state
 }
 
@@ -35,6 +36,18 @@ type NetworkStatus struct {
 	BlocksSent     uint64 `json:"blocks_sent"`     // counter
 	BytesSent      uint64 `json:"bytes_sent"`      // counter
 	Wanted         int    `json:"wanted"`          // blocks that are waited for
+}
+
+// ScrubStatus is the part of Status about the scrub, which reads what is stored in
+// the background to find what went bad.
+type ScrubStatus struct {
+	Rate    int64     `json:"rate"`          // bytes per second; 0: there is no scrub
+	Running bool      `json:"running"`       // a pass is under way
+	Last    time.Time `json:"last,omitzero"` // UTC, when the last whole pass ended
+	Passes  int64     `json:"passes"`        // counter
+	Checked int64     `json:"checked"`       // counter: bytes
+	Damaged int64     `json:"damaged"`       // counter: blocks and records
+	Mended  int64     `json:"mended"`        // counter: of these
 }
 
 // FetchStatus is the part of Status about what is fetched.
@@ -87,6 +100,9 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 		st.Jobs[string(j.State)]++
 	}
 	st.Fetch = fetchStatus(s.Engine.Stats())
+	if s.Scrub != nil {
+		st.Scrub = s.Scrub()
+	}
 	return st, nil
 }
 

@@ -264,6 +264,12 @@ type Finding struct {
 	Segment string `json:"segment"`
 	Offset  int64  `json:"offset"` // bytes
 	Problem string `json:"problem"`
+	Mended  bool   `json:"mended,omitempty"` // it is as it should be again
+}
+
+// VerifyRequest asks for a verification.
+type VerifyRequest struct {
+	Repair bool `json:"repair,omitempty"` // fetch damaged blocks again
 }
 
 // Usage counts what the repository holds.

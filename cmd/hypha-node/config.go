@@ -21,6 +21,7 @@ import (
 	"github.com/hypha-node/hypha-node/internal/atomicfile"
 	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/jobs"
+	"github.com/hypha-node/hypha-node/node"
 )
 
 // configCmd is `config`.
@@ -104,7 +105,7 @@ func (a *app) effective() (map[string]any, error) {
 		"listen": list(s.Listen), "bootstrap": list(s.Bootstrap), "peers": list(s.Peers), "http_allow": list(s.HTTPAllow),
 		"hf_cache": s.HFCache, "hf_endpoint": s.HFEndpoint, "hf_transport": s.HFTransport, "hub": s.Hub, "log_level": s.LogLevel, "reserve": s.Reserve,
 		"gateway": s.Gateway, "gateway_fetch": s.GatewayFetch, "gateway_hosts": list(s.GatewayHosts), "rpc": s.RPC,
-		"storage_max": s.StorageMax,
+		"storage_max": s.StorageMax, "scrub": cmp.Or(s.Scrub, fmt.Sprintf("%dMiB", node.DefaultScrubRate>>20)), "scrub_every": cmp.Or(s.ScrubEvery, spanText(s.scrubEvery)),
 		"max_running": s.MaxRunning, "log_size": s.LogSize, "max_rate": s.MaxRate, "job_users": s.JobUsers,
 		"isolation": string(s.walls.Default), "isolation_read": list(s.IsolationRead), "isolation_write": list(s.IsolationWrite),
 	}
@@ -231,7 +232,7 @@ func editConfig(text []byte, key string, values []string) ([]byte, error) {
 func assignment(key string, values []string) (string, error) {
 	var value any = values
 	switch key {
-	case "gateway", "gateway_fetch", "hf_cache", "hf_endpoint", "hf_transport", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "mdns", "metrics", "public", "reserve", "rpc", "storage_max":
+	case "gateway", "gateway_fetch", "hf_cache", "hf_endpoint", "hf_transport", "hub", "isolation", "job_users", "log_level", "log_size", "max_rate", "max_running", "mdns", "metrics", "public", "reserve", "rpc", "scrub", "scrub_every", "storage_max":
 		if len(values) != 1 {
 			return "", fmt.Errorf("%s takes one value", key)
 		}

@@ -79,6 +79,14 @@ func parseSpan(text string) (time.Duration, error) {
 	return d, err
 }
 
+// spanText is what parseSpan reads.
+func spanText(d time.Duration) string {
+	if day := 24 * time.Hour; d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return d.String()
+}
+
 // self returns the name of who runs the program.
 func self() string {
 	if u, err := user.Current(); err == nil && len(u.Username) <= blockstore.MaxOwner {
@@ -210,7 +218,8 @@ func quotaText(u control.Usage) string {
 
 // verifyCmd is `verify`.
 type verifyCmd struct {
-	Rebuild bool `help:"Make the index anew from the segments. No daemon may run."`
+	Rebuild bool `xor:"how" help:"Make the index anew from the segments. No daemon may run."`
+	Repair  bool `xor:"how" help:"Fetch damaged blocks again: from peers if the daemon runs, or from where their file came from."`
 }
 
 // Run verifies. Damage is exit code 1: it was dropped, and what is fetched again
@@ -219,16 +228,27 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if c.Rebuild {
 		return a.rebuild(ctx)
 	}
-	var bad int
+	var bad, mended int
 	err := a.withNode(ctx, func(cl *control.Client) error {
-		return each(a, cl.Verify(ctx), func(f control.Finding) error {
-			bad++
-			return a.out.print(f, "%s  %s at %d: %s", f.CID, humanize.Escape(f.Segment), f.Offset, humanize.Escape(f.Problem))
+		return each(a, cl.Verify(ctx, control.VerifyRequest{Repair: c.Repair}), func(f control.Finding) error {
+			note := ""
+			if f.Mended {
+				mended++
+				note = " (mended)"
+			} else {
+				bad++
+			}
+			return a.out.print(f, "%s  %s at %d: %s%s", f.CID, humanize.Escape(f.Segment), f.Offset, humanize.Escape(f.Problem), note)
 		})
 	})
 	switch {
 	case err != nil:
 		return err
+	case bad > 0 && !c.Repair:
+		return &failure{
+			code: exitFailed, err: fmt.Errorf("%d damaged blocks were dropped", bad),
+			hint: "fetch or add the content again, or `hypha-node pin add` what was pinned; `verify --repair` fetches what it finds",
+		}
 	case bad > 0:
 		return &failure{
 			code: exitFailed, err: fmt.Errorf("%d damaged blocks were dropped", bad),
@@ -236,6 +256,8 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		}
 	case a.cli.JSON:
 		return nil
+	case mended > 0:
+		return a.out.line("%d damaged blocks were mended", mended)
 	}
 	return a.out.line("everything is as it should be")
 }

@@ -25,6 +25,9 @@ type daemonCmd struct {
 	GatewayFetch bool     `env:"HYPHA_GATEWAY_FETCH" help:"Let the gateway's clients have what is not stored, from peers."`
 	GatewayHost  []string `placeholder:"NAME" env:"HYPHA_GATEWAY_HOSTS" help:"Name of the gateway, beside localhost, whose subdomains hold content; repeatable."`
 
+	Scrub      string `placeholder:"SIZE" env:"HYPHA_SCRUB" help:"Read so many bytes per second of what is stored, to find and fetch again what went bad; off: none. Default: 8MiB."`
+	ScrubEvery string `placeholder:"TIME" env:"HYPHA_SCRUB_EVERY" help:"Time from the beginning of one such pass to the next. Default: 7d."`
+
 	Offline bool `help:"Serve commands and jobs, take part in no network."`
 }
 
@@ -40,6 +43,7 @@ func (c *daemonCmd) Run(ctx context.Context, a *app) error {
 	}
 	cfg.Offline, cfg.Listen, cfg.Bootstrap, cfg.Peers = c.Offline, s.Listen, s.Bootstrap, s.Peers
 	cfg.Hub = s.hub
+	cfg.ScrubRate, cfg.ScrubEvery = s.scrub, s.scrubEvery
 	cfg.RPC = s.rpc
 	cfg.Gateway, cfg.GatewayFetch, cfg.GatewayHosts = s.gateway, s.GatewayFetch, s.GatewayHosts
 	if err := s.applyNetwork(&cfg, c.meeting); err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/hypha-node/hypha-node/connectors/s3"
 	"github.com/hypha-node/hypha-node/internal/humanize"
 	"github.com/hypha-node/hypha-node/jobs"
+	"github.com/hypha-node/hypha-node/node"
 )
 
 // fileConfig is the configuration file, config.toml in the repository. Every
@@ -39,6 +41,8 @@ type fileConfig struct {
 	Reserve    string   `toml:"reserve,omitempty" json:"reserve,omitempty"` // size
 
 	StorageMax string `toml:"storage_max,omitempty" json:"storage_max,omitempty"` // size
+	Scrub      string `toml:"scrub,omitempty" json:"scrub,omitempty"`             // size, per second, or "off"
+	ScrubEvery string `toml:"scrub_every,omitempty" json:"scrub_every,omitempty"` // time
 
 	HFTransport string `toml:"hf_transport,omitempty" json:"hf_transport,omitempty"` // auto, http, xet
 
@@ -85,7 +89,7 @@ type s3Config struct {
 func configKeys() []string {
 	return slices.Sorted(slices.Values(append(networkKeys(),
 		"bootstrap", "gateway", "gateway_fetch", "gateway_hosts", "hf_cache", "hf_endpoint", "hf_transport", "http_allow", "hub", "isolation", "isolation_read", "isolation_write", "job_users",
-		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve", "rpc", "storage_max",
+		"listen", "log_level", "log_size", "max_rate", "max_running", "peers", "reserve", "rpc", "scrub", "scrub_every", "storage_max",
 	)))
 }
 
@@ -131,7 +135,9 @@ type settings struct {
 	reserve   int64 // as blockstore has it: 0 default, negative none
 	httpAllow []netip.Prefix
 
-	storageMax int64  // bytes; 0: no limit
+	storageMax int64 // bytes; 0: no limit
+	scrub      int64 // bytes per second; 0: none
+	scrubEvery time.Duration
 	hub        string // "host:port", "" for nowhere
 	gateway    string // the same
 	rpc        string // the same
@@ -231,8 +237,35 @@ func (s *settings) checkStorage() error {
 		}
 		s.storageMax = n
 	}
+	return s.checkScrub()
+}
+
+// checkScrub parses how what is stored is read in the background.
+func (s *settings) checkScrub() error {
+	s.scrub, s.scrubEvery = node.DefaultScrubRate, node.DefaultScrubEvery
+	switch s.Scrub {
+	case "":
+	case scrubOff:
+		s.scrub = 0
+	default:
+		n, err := humanize.ParseBytes(strings.TrimSuffix(s.Scrub, "/s"))
+		if err != nil || n <= 0 {
+			return fmt.Errorf("scrub: %q is neither a rate, as in 8MiB, nor %q", s.Scrub, scrubOff)
+		}
+		s.scrub = n
+	}
+	if s.ScrubEvery != "" {
+		d, err := parseSpan(s.ScrubEvery)
+		if err != nil {
+			return fmt.Errorf("scrub_every: %q is no time, as in 12h, 7d", s.ScrubEvery)
+		}
+		s.scrubEvery = d
+	}
 	return nil
 }
+
+// scrubOff is the scrub that is none.
+const scrubOff = "off"
 
 // cacheOff is the hf_cache that is none.
 const cacheOff = "off"
@@ -326,6 +359,8 @@ func (a *app) settings() (settings, error) {
 	s.GatewayFetch = s.GatewayFetch || d.GatewayFetch
 	overList(&s.GatewayHosts, d.GatewayHost)
 	over(&s.MaxRate, d.MaxRate)
+	over(&s.Scrub, d.Scrub)
+	over(&s.ScrubEvery, d.ScrubEvery)
 	overList(&s.Listen, d.Listen)
 	overList(&s.Bootstrap, d.Bootstrap)
 	overList(&s.Peers, d.Peer)

@@ -48,10 +48,25 @@ func statusRows(st control.Status) [][2]string {
 	if st.Store.StorageMax > 0 {
 		rows = append(rows, [2]string{"storage", quotaText(st.Store)})
 	}
+	if st.Scrub.Rate > 0 {
+		rows = append(rows, [2]string{"scrub", scrubText(st.Scrub)})
+	}
 	return append(rows,
 		[2]string{"fetched", fetchedText(st.Fetch)},
 		[2]string{"store", fmt.Sprintf("%d files, %d blocks, %s; %s free", st.Store.Files, st.Store.Blocks, humanize.Bytes(st.Store.Bytes), humanize.Bytes(st.Store.FreeBytes))},
 		[2]string{"jobs", jobsText(st.Jobs)})
+}
+
+// scrubText says what the scrub does and found.
+func scrubText(s control.ScrubStatus) string {
+	text := "no pass yet"
+	if !s.Last.IsZero() {
+		text = "last pass ended " + s.Last.Local().Format(time.DateTime)
+	}
+	if s.Running {
+		text = "a pass is under way"
+	}
+	return text + fmt.Sprintf(", %s checked, %d damaged, %d of these mended", humanize.Bytes(s.Checked), s.Damaged, s.Mended)
 }
 
 // networkText says how the node stands in the network.

@@ -1,6 +1,8 @@
 package ipfs
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 
@@ -55,4 +57,30 @@ func (g *getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 		return nil, err
 	}
 	return blk, nil
+}
+
+// FromPeers returns a block that the store may have but can't read, under a root
+// that peers may be known for, undefined for none. Nothing is stored.
+func (c *Connector) FromPeers(ctx context.Context, want, root cid.Cid) (blocks.Block, error) {
+	ctx, stop := context.WithCancel(ctx) // ends the session
+	defer stop()
+	s := c.session(ctx, bitswap.Watch{Stall: c.stall(), Timeout: c.timeout()})()
+	if s == nil {
+		return nil, c.explain("get", want.String(), fmt.Errorf("block %s: %w", want, connectors.ErrNotFound))
+	}
+	all := []cid.Cid{want}
+	if root.Defined() && !root.Equals(want) {
+		all = []cid.Cid{root, want} // the first one is whose providers are looked for
+	}
+	got, err := s.GetBlocks(ctx, all)
+	if err != nil {
+		return nil, c.explain("get", want.String(), err)
+	}
+	for blk := range got {
+		if bytes.Equal(blk.Cid().Hash(), want.Hash()) {
+			return blk, nil
+		}
+	}
+	err = cmp.Or(ctx.Err(), s.Err(), error(connectors.ErrNotFound))
+	return nil, c.explain("get", want.String(), stalled(fmt.Errorf("block %s: %w", want, err)))
 }
