@@ -62,7 +62,8 @@ func childMain(dir string) error {
 			select {}
 		}
 	}
-	r, err := openRepo(ctx, dir, Options{Reserve: -1})
+	o := Options{Reserve: -1, StorageMax: 1 << 40, Links: testLinks} // for evictions
+	r, err := openRepo(ctx, dir, o)
 	if err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func childMain(dir string) error {
 		return hookIndex{idx, hook}, err
 	}
 	env.tune = func(d *Disk) { d.pack.limit = 256 << 10 }
-	d, err := openDisk(ctx, dir, env, Options{Reserve: -1})
+	d, err := openDisk(ctx, dir, env, o)
 	if err != nil {
 		return err
 	}
@@ -130,6 +131,10 @@ func childStep(ctx context.Context, d *Disk, n int) error {
 		}
 	} else if err := d.Sync(ctx); err != nil {
 		return err
+	}
+	if n%80 == 79 {
+		release()
+		return d.evict(ctx, 0, true)
 	}
 	if n%40 == 39 {
 		release()

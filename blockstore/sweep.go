@@ -153,10 +153,13 @@ func (g *collector) sweepGroup(ctx context.Context, group []uint64, newest uint6
 	if err := flush(); err != nil {
 		return err
 	}
+	var gone []uint64
 	for _, id := range slices.Backward(group) {
 		switch {
-		case g.dying(id):
-			err = g.retire(ctx, id, left[id])
+		case g.dying(id) && len(left[id]) == 0:
+			gone = append(gone, id)
+		case g.dying(id): // all around the blocks that have no other place
+			err = g.hollow(id, left[id])
 		case freed[id]:
 			err = g.thin(ctx, id, id == newest)
 		}
@@ -164,8 +167,17 @@ func (g *collector) sweepGroup(ctx context.Context, group []uint64, newest uint6
 			return err
 		}
 	}
+	for some := range slices.Chunk(gone, removeStep) {
+		if err := g.remove(ctx, nil, some...); err != nil {
+			return err
+		}
+	}
 	return nil
 }
+
+// removeStep is how many segments go with one commit: a collection is mostly the
+// waiting for commits, and these hold the facts of the segments' aliases.
+const removeStep = 64
 
 // drop takes places out of the index: all of a dead block, and those of a live
 // one in dying segments as long as it has another. What stays is added to left.
@@ -211,43 +223,47 @@ func (g *collector) drop(ctx context.Context, step []place, left map[uint64][]ex
 	}})
 }
 
-// retire gives back what a dying segment takes: all of it, or all around the
-// blocks that have no other place.
-func (g *collector) retire(ctx context.Context, id uint64, left []extent) error {
-	if len(left) > 0 {
-		return g.hollow(id, left)
+// remove makes the index forget segments, but for those that have changed, and
+// unlinks them.
+func (g *collector) remove(ctx context.Context, changed func(segmentRecord) bool, ids ...uint64) error {
+	var facts [][]byte
+	for _, id := range ids {
+		some, err := g.aliasFacts(id)
+		if err != nil {
+			return err
+		}
+		facts = append(facts, some...)
 	}
-	return g.remove(ctx, id, nil)
-}
-
-// remove makes the index forget a segment, unless it has changed, and unlinks it.
-func (g *collector) remove(ctx context.Context, id uint64, changed func(segmentRecord) bool) error {
-	facts, err := g.aliasFacts(id)
+	gone := make([]uint64, 0, len(ids))
+	err := g.d.commit(ctx, &change{flushed: true, frees: true, build: func(b *batch) error {
+		for _, id := range ids {
+			rec, err := getSegment(b, id)
+			if err != nil && !errors.Is(err, errAbsent) {
+				return err
+			}
+			if changed != nil && changed(rec) {
+				continue
+			}
+			b.set(goneKey(id), nil) // first: who does not know the one must know the other
+			b.delete(segmentKey(id))
+			b.delete(useKey(segmentUse(id)))
+			gone = append(gone, id)
+		}
+		return nil
+	}}, facts...)
 	if err != nil {
 		return err
 	}
-	stay := false
-	err = g.d.commit(ctx, &change{flushed: true, frees: true, build: func(b *batch) error {
-		rec, err := getSegment(b, id)
-		if err != nil && !errors.Is(err, errAbsent) {
+	for _, id := range gone {
+		// For a rebuild; it need not be durable before the file is gone.
+		if err := g.d.pack.fact(fact{typ: recordGone, at: g.d.now(), gone: id}.record()); err != nil {
 			return err
 		}
-		if stay = changed != nil && changed(rec); stay {
-			return nil
+		if err := g.unlink(id); err != nil {
+			return err
 		}
-		b.set(goneKey(id), nil) // first: who does not know the one must know the other
-		b.delete(segmentKey(id))
-		b.delete(useKey(segmentUse(id)))
-		return nil
-	}}, facts...)
-	if err != nil || stay {
-		return err
 	}
-	// For a rebuild; it need not be durable before the file is gone.
-	if err := g.d.pack.fact(fact{typ: recordGone, at: g.d.now(), gone: id}.record()); err != nil {
-		return err
-	}
-	return g.unlink(id)
+	return nil
 }
 
 // aliasFacts returns records of the aliases that hold still and that a rebuild

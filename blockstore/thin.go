@@ -196,7 +196,7 @@ func (g *collector) move(ctx context.Context, p surveyed) error {
 	if err != nil || stay {
 		return err
 	}
-	return g.remove(ctx, p.id, func(rec segmentRecord) bool { return rec.size != p.known })
+	return g.remove(ctx, func(rec segmentRecord) bool { return rec.size != p.known }, p.id)
 }
 
 // dropMoved makes the index forget places of blocks that were copied elsewhere. It

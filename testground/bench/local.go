@@ -20,6 +20,8 @@ type bench struct {
 	file       string // the big file
 	size       int64  // its bytes
 	moved      int64  // bytes that row flat moves
+	garbage    int64  // bytes of the files of row gc
+	blocks     int    // of row million
 	sum        string // its sha256 in hex
 	small      string // a directory of many small files
 	smallBytes int64

@@ -25,6 +25,8 @@ type options struct {
 	binary, dir, rows, json string
 	rounds                  int
 	size, moved             int64
+	garbage                 int64
+	blocks                  int
 	strict                  bool
 }
 
@@ -32,11 +34,13 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/hypha-node", "the command to measure")
 	flag.StringVar(&o.dir, "dir", "", "where to work; on the file system to be measured (default: a temporary directory)")
-	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,hf,tiny,facade,link,far,stall,expired,memory,small,peer,tree,first,ready,socket,message,burst,broadcast,flat", "rows to measure")
+	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,hf,tiny,facade,link,far,stall,expired,memory,small,peer,tree,first,ready,socket,message,burst,broadcast,flat,gc,million", "rows to measure")
 	flag.StringVar(&o.json, "json", "", "also write all samples to this file")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each row")
 	flag.Int64Var(&o.size, "size", 1<<30, "bytes of the big file")
 	flag.Int64Var(&o.moved, "moved", 10<<30, "bytes that row flat moves in a round")
+	flag.Int64Var(&o.garbage, "garbage", 2<<30, "bytes in 1,000 files, half of which row gc collects")
+	flag.IntVar(&o.blocks, "blocks", 100_000, "blocks in the repositories of row million")
 	flag.BoolVar(&o.strict, "strict", false, "exit code 1 when a goal is missed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -64,7 +68,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := os.Mkdir(web, 0o700); err != nil {
 		return err
 	}
-	b := &bench{binary: binary, dir: dir, size: o.size, moved: o.moved, file: filepath.Join(web, "big.bin")}
+	b := &bench{binary: binary, dir: dir, size: o.size, moved: o.moved, garbage: o.garbage, blocks: o.blocks, file: filepath.Join(web, "big.bin")}
 	rep := report{When: time.Now().UTC().Truncate(time.Second), System: system(), Size: o.size, Rounds: o.rounds}
 	if b.kubo, err = rig.FindKubo(); err != nil {
 		rep.Missing = append(rep.Missing, "Kubo: "+err.Error())
@@ -182,6 +186,10 @@ func (b *bench) build(ctx context.Context, name string, nginx *rig.Nginx) (r row
 		r = b.firstRow()
 	case "ready":
 		r, err = b.readyRow(ctx)
+	case "gc":
+		r, stop, err = b.gcRow()
+	case "million":
+		r, stop, err = b.millionRow(ctx)
 	default:
 		r, err = b.exchangeRow(name)
 	}
