@@ -216,6 +216,7 @@ func TestTend(t *testing.T) {
 	}
 	cancel()
 	check(t, <-ended)
+	check(t, d.Tend(ctx)) // also when that is over before it begins
 	if n := d.quota.used(); n > d.quota.max/100*highWater {
 		t.Errorf("%d bytes of %d in use", n, d.quota.max)
 	}
