@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -55,4 +56,30 @@ func (p *planner) steal() {
 			p.ask(thief, last)
 		}
 	}
+}
+
+// sound tells whether a source that is not lame has a want.
+func (p *planner) sound(w *want) bool {
+	return slices.ContainsFunc(p.ready, func(s *source) bool { return !s.ended && !p.lame(s) && s.offers(w) })
+}
+
+// lame tells whether a source is late, or is known to be much slower than the fastest
+// one of its kind.
+func (p *planner) lame(s *source) bool {
+	return s.late > 0 || s.rate > 0 && s.pace(p.now, p.f.typical) < p.best[s.state]/slowPart
+}
+
+// remains returns the seconds that the sources that are not lame need together for
+// what is wanted now; without any of them, for ever.
+func (p *planner) remains() float64 {
+	var pace float64
+	for _, s := range p.ready {
+		if !p.lame(s) && s.rate > 0 {
+			pace += s.pace(p.now, p.f.typical)
+		}
+	}
+	if pace == 0 {
+		return math.Inf(1)
+	}
+	return float64(len(p.f.order)*p.f.typical) / pace
 }

@@ -76,6 +76,7 @@ func (f *Fetch) plan(ctx context.Context, now time.Time) (starving []*want) {
 			p.wholes++
 		}
 	}
+	p.left = p.remains()
 	for _, s := range ready {
 		p.trim(s)
 	}
@@ -134,6 +135,7 @@ type planner struct {
 	ready    []*source               // that have something
 	wholes   int                     // of them, that have all
 	best     [stateWhole + 1]float64 // bytes per second of the fastest of them, by state
+	left     float64                 // seconds that those who are not lame need for all that is wanted
 	open     []*want                 // that are asked of nobody
 	starving []*want
 	asked    map[*source][]*want // what they are asked for now
@@ -258,6 +260,9 @@ func (p *planner) pick(w *want, state int) *source {
 		if s.late > 0 {
 			eta = 10 * eta
 		}
+		if p.lame(s) && eta > p.left && p.sound(w) {
+			continue // all others together are done before
+		}
 		if state == stateWhole && p.f.shared && p.wholes > 1 {
 			// All who fetch agree on whom to ask for it, unless he is much slower.
 			eta = float64(int(eta)) + float64(rank(w.key, s.p)>>11)/(1<<53)
@@ -282,7 +287,7 @@ func (p *planner) room(s *source) int {
 		return 2 * p.f.typical
 	}
 	pace := s.pace(p.now, p.f.typical)
-	if s.late > 0 || pace < p.best[s.state]/slowPart {
+	if p.lame(s) {
 		return p.f.typical
 	}
 	return max(least, int(pace*(span+s.rtt.Seconds())))
