@@ -155,6 +155,10 @@ type Body struct {
 	// by its name ("http", "xet"). It may be called at any time. Nil: not told.
 	Via func() map[string]int64
 
+	// Unparted says that the origin sends all of the content though a range was asked
+	// for: what is not in it is thrown away as it comes.
+	Unparted bool
+
 	// Unframed says that the origin marked no end of the content (an HTTP body
 	// that ends when the connection does): a cut is invisible, and only a
 	// digest can tell that the content is whole.

@@ -95,19 +95,19 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		return hf.File{Size: f.Size, SHA256: &f.SHA256, ETag: etag}, ok
 	})
 	blocks := ipfs.New(n.store, n.exchange)
-	var holders ingest.Finder // nil, not an interface that holds nil, when offline
-	if n.exchange != nil {
-		holders = finder{n.exchange, c.Logger}
+	holders, team, err := n.openCrew(memory)
+	if err != nil {
+		return nil, err
 	}
 	engine = ingest.New(ingest.Config{
 		Store:      n.store,
 		Connectors: connectors.Set{client, repositories, s3.New(c.S3), blocks, file.New(nil)},
 		Blocks:     blocks,
 		Cache:      c.HFCache,
-		Finder:     holders,
-		OnStored:   n.announce,
-		Memory:     memory,
-		Logger:     c.Logger,
+		Finder:     holders, Crew: team,
+		OnStored: n.announce,
+		Memory:   memory,
+		Logger:   c.Logger,
 	})
 	n.onClose(engine.Close)
 	n.blocks, n.engine = blocks, engine

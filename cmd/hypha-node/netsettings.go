@@ -15,6 +15,7 @@ type meeting struct {
 	Relay     []string `placeholder:"MULTIADDR" env:"HYPHA_RELAYS" help:"Be found over this relay, when the node can't be reached; repeatable. Relays carry no data. Default: none."`
 	Public    bool     `env:"HYPHA_PUBLIC" help:"Take part in the DHT of the public IPFS network, too: look for content there, and announce what is announced."`
 	MDNS      bool     `name:"mdns" env:"HYPHA_MDNS" help:"Find nodes of the same network on the local networks, and be found there."`
+	Crew      bool     `env:"HYPHA_CREW" help:"Experimental: share the work of an origin with connected nodes that fetch the same file at once."`
 	Metrics   string   `placeholder:"ADDR" env:"HYPHA_METRICS" help:"Serve the node's numbers to Prometheus here; a port alone is one of loopback. Default: nowhere."`
 	Pprof     bool     `help:"Serve Go's profiler beside the metrics, on loopback."`
 }
@@ -76,7 +77,7 @@ func (s settings) metricsAddress() (string, error) {
 // applyNetwork sets what a daemon is opened with.
 func (s settings) applyNetwork(cfg *node.Config, m meeting) (err error) {
 	cfg.Allow, cfg.ForcePrivate, cfg.Relays, cfg.MDNS, cfg.Pprof = s.AllowPeers, forcedPrivate(), s.Relays, s.MDNS, m.Pprof
-	cfg.Public = s.Public
+	cfg.Public, cfg.Crew = s.Public, m.Crew
 	cfg.Metrics, err = s.metricsAddress()
 	if err == nil && cfg.Pprof && cfg.Metrics == "" {
 		err = &failure{code: exitUsage, err: errors.New("--pprof is served beside the metrics, and these nowhere"), hint: "add --metrics PORT"}

@@ -99,6 +99,7 @@ func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) 
 		SHA256:     digestOf(seg.header),
 		Meta:       s.pinned.meta(),
 		Unframed:   seg.unframed && s.target.Size < 0,
+		Unparted:   !seg.part && (off > 0 || n >= 0),
 		Late:       s.late.Load,
 		Via:        s.ways.by,
 	}, nil

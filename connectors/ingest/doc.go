@@ -15,6 +15,8 @@
 //     What an earlier flight left of the content is gone on with: the origin is
 //     asked for the rest, of the same version, or of what has the digest that
 //     the item names. If that does not fit, the flight begins anew, once.
+//     Ranges of it that others ask for, who fetch the same content, come from them
+//     (bitswap/crew).
 //  5. The body goes through dag.Import: leaves into the store and into the tee
 //     at once, digests beside them, in constant memory.
 //  6. Size and digests are compared with all that was announced. Only then are
@@ -30,7 +32,8 @@
 //     the same credential or none.
 //   - N concurrent fetches of one identity open the origin once. Who gives up
 //     hurts nobody else; the flight ends with the last who waits.
-//   - Content that does not match what was announced is recorded nowhere.
+//   - Content that does not match what was announced is recorded nowhere. What others
+//     sent of it is fetched again, from the origin.
 //   - All flights together take no more memory than Config.Memory: each waits for
 //     its share before it opens anything.
 //   - No collection of garbage takes what a flight brings before all who wanted

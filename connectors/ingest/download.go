@@ -2,11 +2,8 @@ package ingest
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // git's object hash
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"log/slog"
 
@@ -40,7 +37,7 @@ func (e *Engine) run(ctx context.Context, f *flight) (Fetched, error) {
 
 // bring gets what the store does not have. It waits for memory first, so that no
 // connection waits for it.
-func (e *Engine) bring(ctx context.Context, f *flight) (Fetched, error) {
+func (e *Engine) bring(ctx context.Context, f *flight) (got Fetched, err error) {
 	share, err := e.cfg.Memory.Take(ctx, memoryOf(f.item))
 	if err != nil {
 		return Fetched{}, err
@@ -52,11 +49,14 @@ func (e *Engine) bring(ctx context.Context, f *flight) (Fetched, error) {
 	if got, ok, err := e.cached(ctx, f); ok || err != nil {
 		return got, err
 	}
+	e.joinCrew(ctx, f, expect(f.item))
+	defer func() { f.leaveCrew(err == nil && !got.Private) }()
 	if got, ok, err := e.beforeOrigin(ctx, f); ok || err != nil {
 		return got, err
 	}
-	got, err := e.download(ctx, f, share)
+	got, err = e.download(ctx, f, share)
 	if errors.Is(err, connectors.ErrMismatch) && f.item.Direct != nil && got.Transport != "" && got.Transport != "http" && ctx.Err() == nil {
+		f.goAlone()
 		got, err = e.downloadDirect(ctx, f, share, got)
 	}
 	if late, ok := e.afterOrigin(ctx, f, err); ok {
@@ -138,6 +138,7 @@ func (e *Engine) download(ctx context.Context, f *flight, share *dag.Share) (Fet
 		f.tee.detach() // it may have got more than there will be
 	}
 	wasted := got.OriginBytes
+	f.goAlone()
 	got, err = e.attempt(ctx, f, share, nil)
 	got.OriginBytes += wasted
 	return got, err
@@ -160,11 +161,15 @@ func (e *Engine) downloadDirect(ctx context.Context, f *flight, share *dag.Share
 // attempt is download with one beginning, or with none if that is nil.
 func (e *Engine) attempt(ctx context.Context, f *flight, share *dag.Share, b *beginning) (got Fetched, err error) {
 	defer func() { e.settle(ctx, b, err) }()
-	body, hit, err := e.open(ctx, f.item, b)
+	var hit Fetched
+	body := e.shared(ctx, f)
+	if body == nil {
+		body, hit, err = e.open(ctx, f.item, b)
+	}
 	if err != nil || body == nil {
 		return hit, err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }() // it was only read
 	want, err := expect(f.item).with(f.item, body)
 	if err != nil {
 		return Fetched{}, err
@@ -175,6 +180,8 @@ func (e *Engine) attempt(ctx context.Context, f *flight, share *dag.Share, b *be
 	if hit, ok, err := e.known(ctx, f.item, body); ok || err != nil {
 		return hit, err
 	}
+	e.joinCrew(ctx, f, want)
+	e.share(ctx, f, body, b)
 	return e.take(ctx, f, body, want, b)
 }
 
@@ -255,7 +262,6 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 	if err != nil {
 		return Fetched{}, err
 	}
-	var git hash.Hash
 	got := Fetched{From: f.from, ETag: it.ETag, Revision: body.Revision}
 	if got.ETag == "" {
 		got.ETag = body.ETag
@@ -270,11 +276,9 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 	if f.tee != nil {
 		o.Tee = f.tee
 	}
-	if want.git != nil {
-		git = sha1.New() //nolint:gosec // git's object hash
-		fmt.Fprintf(git, "blob %d\x00", want.size)
-		o.Also = []io.Writer{git}
-	}
+	git, also := want.gitHash()
+	o.Also = also
+	var mended *dag.File
 	o.Accept = func(file dag.File) (map[string][]byte, error) {
 		if err := in.whole(); err != nil {
 			return nil, err
@@ -282,13 +286,18 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 		if body.Late != nil && want.sha256 == nil {
 			want.sha256 = body.Late()
 		}
+		f.joint.finish(body)
 		if err := want.check(it, file, git); err != nil {
+			mended = e.mend(ctx, f, body, want)
 			return nil, overTransports(err, body)
 		}
 		return e.aliases(it, body, want)
 	}
 	got.File, err = dag.Import(ctx, partOf(e.storeFor(it), f.part), in, o)
-	if errors.Is(err, errBody) {
+	switch {
+	case mended != nil:
+		got.File, err = *mended, nil
+	case errors.Is(err, errBody):
 		err = in.err
 	}
 	if isStale(err) {
@@ -296,6 +305,7 @@ func (e *Engine) take(ctx context.Context, f *flight, body *connectors.Body, wan
 	}
 	if f.from == FromOrigin {
 		got.OriginBytes, got.Transport = in.n, body.Transport()
+		f.joint.account(&got)
 	}
 	got.Verified = want.digest()
 	if err == nil {
@@ -335,62 +345,4 @@ func (e *Engine) aliases(it connectors.Item, body *connectors.Body, want expecte
 		aliases[body.Key] = m
 	}
 	return aliases, nil
-}
-
-// expected is what was announced of a content.
-type expected struct {
-	size   int64 // bytes; -1 if unknown
-	sha256 *[sha256.Size]byte
-	git    *[sha1.Size]byte
-}
-
-func expect(it connectors.Item) expected {
-	return expected{size: it.Size, sha256: it.SHA256, git: it.GitSHA1}
-}
-
-// digest tells whether content can be verified.
-func (x expected) digest() bool { return x.sha256 != nil || x.git != nil }
-
-// with adds what the origin said when it was opened; it must not contradict.
-func (x expected) with(it connectors.Item, body *connectors.Body) (expected, error) {
-	if body.Size >= 0 {
-		if x.size >= 0 && x.size != body.Size {
-			return x, mismatch(it, fmt.Sprintf("%d bytes", x.size), fmt.Sprintf("%d bytes", body.Size))
-		}
-		x.size = body.Size
-	}
-	if body.SHA256 != nil {
-		if x.sha256 != nil && *x.sha256 != *body.SHA256 {
-			return x, mismatch(it, sha256Key(*x.sha256), sha256Key(*body.SHA256))
-		}
-		x.sha256 = body.SHA256
-	}
-	if x.git != nil && x.size < 0 {
-		return x, &connectors.Error{Op: "open", Source: it.URL, Err: fmt.Errorf("%w: it states no size, which its git hash needs", connectors.ErrUpstream)}
-	}
-	return x, nil
-}
-
-// check compares a file with what was announced. git is nil or has seen the content.
-func (x expected) check(it connectors.Item, f dag.File, git hash.Hash) error {
-	if x.size >= 0 && x.size != f.Size {
-		return mismatch(it, fmt.Sprintf("%d bytes", x.size), fmt.Sprintf("%d bytes", f.Size))
-	}
-	if x.sha256 != nil && *x.sha256 != f.SHA256 {
-		return mismatch(it, sha256Key(*x.sha256), sha256Key(f.SHA256))
-	}
-	if x.git != nil && git != nil {
-		if sum := [sha1.Size]byte(git.Sum(nil)); sum != *x.git {
-			return mismatch(it, gitKey(*x.git), gitKey(sum))
-		}
-	}
-	return nil
-}
-
-func mismatch(it connectors.Item, want, got string) error {
-	source := it.URL
-	if source == "" && it.Root.Defined() {
-		source = it.Root.String()
-	}
-	return &connectors.Error{Op: "verify", Source: source, Err: fmt.Errorf("%w: expected %s, got %s", connectors.ErrMismatch, want, got)}
 }

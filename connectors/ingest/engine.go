@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/hypha-node/hypha-node/bitswap/crew"
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/dag"
@@ -38,6 +39,9 @@ type Config struct {
 	// Patience is how long the origin waits for the first of them to say so; 0
 	// means DefaultPatience.
 	Patience time.Duration
+	// Crew has nodes that fetch the same content at once share the origin's work. Nil:
+	// each for itself.
+	Crew *crew.Service
 	// OnStored is called once for every file that came from an origin or a
 	// peer, when it is durable. private says that it must not be announced. The
 	// flight waits for it, and ctx ends when nobody waits for the flight.

@@ -23,6 +23,8 @@ type flight struct {
 	opts   Options         // likewise
 	tee    *tee            // likewise; nil if it has none
 	part   *part           // its content, for those who look at it while it comes
+	alone  bool            // it shares the origin's work with nobody any more
+	joint  *joint          // with whom it shares the origin's work; nil: with nobody
 	from   From            // where what is taken in comes from
 	after  *flight         // whose beginning of the content it goes on with; nil if there is none
 	cancel context.CancelCauseFunc
@@ -227,7 +229,9 @@ func (f *flight) advance(n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.progress.Done += n
-	f.counts.came(f.progress.From, n)
+	peers := f.joint.fresh(n)
+	f.counts.came(FromPeer, peers)
+	f.counts.came(f.progress.From, n-peers)
 	f.tell()
 }
 

@@ -37,6 +37,9 @@ func newCounts() *counts { return &counts{files: make(map[From]int64), bytes: ma
 
 // came counts bytes of content.
 func (c *counts) came(from From, n int64) {
+	if n == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.bytes[from] += n

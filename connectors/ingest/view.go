@@ -191,3 +191,24 @@ func (p *part) add(off, n int64) {
 		}
 	})
 }
+
+// read reads what is there from offset off on, and waits until there is some, for
+// others who fetch the same content.
+func (p *part) read(ctx context.Context, b []byte, off int64) (int, error) {
+	for {
+		var source io.ReaderAt
+		var there int64
+		moved, ok := p.look(func(p *part) bool {
+			source, there = p.source, p.there
+			return source != nil && there > off
+		})
+		if ok {
+			return source.ReadAt(b[:min(int64(len(b)), there-off)], off)
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,449 @@
+package crew
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// Content is what a node fetches.
+type Content struct {
+	Sum  [sha256.Size]byte
+	Size int64 // bytes, at least MinSize
+	// Read reads, as io.ReaderAt, what was taken in, and waits for it; it is asked for
+	// bytes before those that the Reader gives next. An error says that it can't be
+	// read any more.
+	Read func(ctx context.Context, p []byte, off int64) (int, error)
+}
+
+// Part is a run of content that came from a member.
+type Part struct {
+	Peer string // its id
+	Off  int64  // bytes
+	N    int64  // bytes
+}
+
+// Share is a node's part in the crew of one content. It is safe for concurrent use.
+type Share struct {
+	s       *Service
+	content Content
+	step    int64 // bytes of a range; the last one may be shorter
+	count   int   // ranges
+	wake    chan struct{}
+	cancel  context.CancelFunc
+	running sync.WaitGroup // but for links, which are the service's
+	met     chan struct{}  // closed when all who were asked at the beginning have answered
+	left    chan struct{}  // closed by Leave
+
+	mu      sync.Mutex
+	changed chan struct{} // closed when something changed
+	members map[peer.ID]*member
+	linked  map[peer.ID]bool // whom this node tells of itself, or asks whether to
+	greet   []greeting       // who is to be
+	asked   int              // who has not answered, of those at the beginning
+	mine    marks            // ranges that this node has from the origin, or will
+	got     marks            // those that it has
+	at      int              // ranges that were taken in
+	no      bool             // the origin is asked for no more ranges
+	whole   bool             // all is here, and verified
+	r       *Reader          // nil before Open
+	parts   []Part
+	origin  int64 // bytes that came from there
+	peers   int64 // bytes that came from members
+}
+
+// greeting is of a peer that is to be asked. first says that Met waits for the answer.
+type greeting struct {
+	p     peer.ID
+	first bool
+}
+
+// member is somebody else who fetches the content.
+type member struct {
+	id     peer.ID
+	links  int // streams between us
+	since  time.Time
+	told   bool // it has said something of itself
+	claims marks
+	got    marks
+	at     int
+	no     bool
+	whole  bool
+	reads  int       // ranges that it is sending
+	hold   time.Time // before then it is not asked
+	slow   time.Time // before then it is as if it had claimed nothing
+	fails  int       // reads in a row that failed
+
+	refused map[int]time.Time // ranges, and when it did not send them
+}
+
+// rangeOf returns the length of the ranges of a content: all members take the same.
+func rangeOf(size int64) int64 {
+	step := int64(minRange)
+	for step < maxRange && step*2 <= size/64 {
+		step *= 2
+	}
+	return step
+}
+
+// Join begins to share a content, or returns nil when it is not to be: it is too small
+// or too large, shared already, or the service was closed. Nothing is asked for before
+// Open. The share has the values of ctx but not its end; the caller calls Leave.
+func (s *Service) Join(ctx context.Context, c Content) *Share {
+	if c.Size < MinSize || c.Size > maxSize {
+		return nil
+	}
+	step := rangeOf(c.Size)
+	sh := &Share{
+		s: s, content: c, step: step, count: int((c.Size + step - 1) / step),
+		wake: make(chan struct{}, 1), met: make(chan struct{}), left: make(chan struct{}), changed: make(chan struct{}),
+		members: make(map[peer.ID]*member), linked: make(map[peer.ID]bool),
+	}
+	sh.mine, sh.got = newMarks(sh.count), newMarks(sh.count)
+	first := s.peers()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.shares[c.Sum] != nil {
+		return nil
+	}
+	s.shares[c.Sum] = sh
+	sh.asked = len(first)
+	for _, p := range first {
+		sh.linked[p] = true
+		sh.greet = append(sh.greet, greeting{p, true})
+	}
+	if len(first) == 0 {
+		close(sh.met)
+	}
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	sh.cancel = cancel
+	sh.running.Go(func() { sh.run(life) })
+	sh.poke()
+	return sh
+}
+
+// Met is closed when all who were connected at the beginning have said whether they
+// fetch the content.
+func (sh *Share) Met() <-chan struct{} { return sh.met }
+
+// Crowded tells whether somebody else fetches the content.
+func (sh *Share) Crowded() bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.crowded(time.Now())
+}
+
+// Parts returns what came from whom.
+func (sh *Share) Parts() []Part {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return append([]Part(nil), sh.parts...)
+}
+
+// Came returns how many bytes the Reader has given that came from the origin and from
+// members.
+func (sh *Share) Came() (origin, peers int64) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.origin, sh.peers
+}
+
+// Leave ends the share, after its Reader was closed. whole says that all of the content
+// is stored, verified, and for everybody: Config.Stored is asked for it.
+func (sh *Share) Leave(whole bool) {
+	sh.cancel()
+	sh.running.Wait()
+	sh.s.mu.Lock()
+	delete(sh.s.shares, sh.content.Sum)
+	if whole {
+		sh.s.remember(sh.content.Sum)
+	}
+	sh.s.mu.Unlock()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.whole = whole
+	close(sh.left)
+	sh.tell()
+}
+
+// run begins what the share needs, until it is left.
+func (sh *Share) run(ctx context.Context) {
+	tick := time.NewTicker(planTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-sh.wake:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		sh.mu.Lock()
+		greet := sh.greet
+		sh.greet = nil
+		sh.mu.Unlock()
+		for _, g := range greet {
+			if !sh.s.spawn(func() { sh.link(ctx, g) }) && g.first {
+				sh.answered()
+			}
+		}
+		sh.plan()
+	}
+}
+
+// spawn runs f in a goroutine that Close waits for; false after that.
+func (s *Service) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.wg.Go(f)
+	}
+	return !s.closed
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// poke has run look at what there is to do.
+func (sh *Share) poke() {
+	select {
+	case sh.wake <- struct{}{}:
+	default: // it will
+	}
+}
+
+// tell wakes who waits for a change; sh.mu is held.
+func (sh *Share) tell() {
+	close(sh.changed)
+	sh.changed = make(chan struct{})
+	sh.poke()
+}
+
+// meet has a peer greeted that is not yet.
+func (sh *Share) meet(p peer.ID) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if !sh.linked[p] && len(sh.linked) < 2*maxMembers {
+		sh.linked[p] = true
+		sh.greet = append(sh.greet, greeting{p: p})
+		sh.poke()
+	}
+}
+
+// answered counts an answer of those who were asked at the beginning.
+func (sh *Share) answered() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.asked--; sh.asked == 0 {
+		close(sh.met)
+	}
+}
+
+// link tells a peer of this node for as long as both fetch the content.
+func (sh *Share) link(ctx context.Context, g greeting) {
+	p := g.p
+	defer func() {
+		sh.mu.Lock()
+		delete(sh.linked, p)
+		sh.mu.Unlock()
+	}()
+	yes := false
+	said := false
+	st, hang, err := sh.s.dial(context.WithoutCancel(ctx), p)
+	if err == nil {
+		defer func() {
+			if !said {
+				reset(st)
+			}
+			hang()
+		}()
+		stop := context.AfterFunc(ctx, func() {
+			if err := st.SetDeadline(time.Now().Add(lastTime)); err != nil {
+				reset(st)
+			}
+		})
+		defer stop()
+		yes = sh.ask(ctx, st)
+	}
+	if yes {
+		yes = sh.enter(p)
+	}
+	if g.first {
+		sh.answered()
+	}
+	if !yes {
+		return
+	}
+	defer sh.exit(p)
+	said = sh.report(st) == nil && st.Close() == nil
+}
+
+// ask asks a peer whether it fetches the content.
+func (sh *Share) ask(ctx context.Context, st network.Stream) bool {
+	if ctx.Err() != nil || st.SetDeadline(time.Now().Add(greetTime)) != nil {
+		return false
+	}
+	if _, err := st.Write(head{kindMeet, sh.content.Sum, sh.content.Size, 0}.encode()); err != nil {
+		return false
+	}
+	var answer [1]byte
+	_, err := io.ReadFull(st, answer[:])
+	return err == nil && answer[0] == 1
+}
+
+// report tells a member what is new until the share is left.
+func (sh *Share) report(st network.Stream) error {
+	known := &told{claims: newMarks(sh.count), got: newMarks(sh.count), at: -1}
+	sign := time.NewTicker(lifeTime)
+	defer sign.Stop()
+	if err := st.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	for {
+		sh.mu.Lock()
+		ended := isClosed(sh.left)
+		notes := sh.news(known)
+		changed := sh.changed
+		sh.mu.Unlock()
+		limit := writeTime
+		if ended {
+			limit = lastTime
+		}
+		if err := st.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+			return err
+		}
+		if len(notes) > 0 {
+			if _, err := st.Write(notes); err != nil {
+				return err
+			}
+		}
+		if ended {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-sh.left:
+		case <-sign.C:
+			known.at = -1
+		}
+	}
+}
+
+// told is what a member was told.
+type told struct {
+	claims    marks
+	got       marks
+	at        int
+	no, whole bool
+}
+
+// news returns notes of what a member was not told, which it brings up to date; sh.mu
+// is held.
+func (sh *Share) news(t *told) (b []byte) {
+	sh.mine.differs(t.claims, func(first, n int, set bool) {
+		kind := byte(noteDrop)
+		if set {
+			kind = noteClaim
+		}
+		b = note{kind, first, n}.append(b)
+	})
+	sh.got.differs(t.got, func(first, n int, _ bool) { b = note{noteHave, first, n}.append(b) })
+	copy(t.claims, sh.mine)
+	copy(t.got, sh.got)
+	if sh.at != t.at { // the first time, too, when there are no claims
+		b = note{noteAt, sh.at, 0}.append(b)
+	}
+	if sh.no && !t.no {
+		b = note{noteNo, 0, 0}.append(b)
+	}
+	if sh.whole && !t.whole {
+		b = note{noteWhole, 0, 0}.append(b)
+	}
+	t.at, t.no, t.whole = sh.at, sh.no, sh.whole
+	return b
+}
+
+// enter counts a stream with a member; false when there are too many members.
+func (sh *Share) enter(p peer.ID) bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m := sh.members[p]
+	if m == nil {
+		if len(sh.members) >= maxMembers {
+			return false
+		}
+		m = &member{id: p, since: time.Now(), claims: newMarks(sh.count), got: newMarks(sh.count), refused: make(map[int]time.Time)}
+		sh.members[p] = m
+		sh.s.log.Debug("a member came", slog.String("peer", p.String()), slog.String("sha256", hex.EncodeToString(sh.content.Sum[:])))
+	}
+	m.links++
+	sh.tell()
+	return true
+}
+
+// exit undoes enter. Who has left is forgotten, unless it has all.
+func (sh *Share) exit(p peer.ID) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m := sh.members[p]
+	if m.links--; m.links == 0 && !m.whole {
+		delete(sh.members, p)
+	}
+	sh.tell()
+}
+
+// heed takes a note of a member.
+func (sh *Share) heed(p peer.ID, n note) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m := sh.members[p]
+	m.told = true
+	switch n.kind {
+	case noteClaim, noteDrop:
+		for i := n.first; i < n.first+n.n; i++ {
+			m.claims.put(i, n.kind == noteClaim)
+			if n.kind == noteClaim && p < sh.s.cfg.Host.ID() {
+				sh.yield(i)
+			}
+		}
+	case noteHave:
+		for i := n.first; i < n.first+n.n; i++ {
+			m.got.put(i, true)
+			sh.yield(i)
+		}
+	case noteAt:
+		m.at = n.first
+	case noteNo:
+		m.no = true
+	case noteWhole:
+		m.whole = true
+	}
+	sh.tell()
+}
+
+// yield leaves a range to a member that has claimed it, too, if nothing of it is here.
+func (sh *Share) yield(i int) {
+	if sh.r == nil || sh.got.has(i) {
+		return
+	}
+	if sl := sh.r.slots[i]; sl != nil && sl.busy && sl.from == "" && sl.filled == 0 {
+		sl.left = true
+		sl.cancel()
+	}
+}
+
+// errEnded says that a share was left.
+var errEnded = errors.New("crew: the share was left")
