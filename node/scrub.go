@@ -21,8 +21,9 @@ const (
 	DefaultScrubEvery = 7 * 24 * time.Hour
 )
 
-// scrubRetry is how long after a pass that failed another one is tried.
-const scrubRetry = 10 * time.Minute
+// scrubRest is how long a daemon that was just started is left alone, if passes don't
+// follow each other faster, and how long after a pass that failed the next one is tried.
+const scrubRest = 10 * time.Minute
 
 // scrubKey is the key of the scrub's record.
 const scrubKey = "state"
@@ -66,15 +67,17 @@ func (n *Node) scrub(ctx context.Context) error {
 		n.log.WarnContext(ctx, "scrub begins anew", slog.Any("error", err))
 	}
 	n.scrubs.change(func(s *control.ScrubStatus) { s.Rate, s.Last = n.cfg.ScrubRate, st.Last })
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	rest := time.Now().Add(min(every, scrubRest))
 	for {
-		if !st.Under {
-			timer.Reset(time.Until(st.Began.Add(every)))
+		due := rest
+		if next := st.Began.Add(every); !st.Under && next.After(due) {
+			due = next
 		}
+		timer := time.NewTimer(time.Until(due))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
+			timer.Stop()
 			return nil
 		}
 		if err := n.scrubPass(ctx, records, &st); err != nil {
@@ -82,7 +85,7 @@ func (n *Node) scrub(ctx context.Context) error {
 				return nil //nolint:nilerr // the node ends
 			}
 			n.log.WarnContext(ctx, "scrub", slog.Any("error", err))
-			timer.Reset(scrubRetry)
+			rest = time.Now().Add(scrubRest)
 		}
 	}
 }
