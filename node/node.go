@@ -106,8 +106,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		Cache:      c.HFCache,
 		Finder:     holders, Crew: team,
 		OnStored: n.announce,
-		Memory:   memory,
-		Logger:   c.Logger,
+		Memory:   memory, Logger: c.Logger,
 	})
 	n.onClose(engine.Close)
 	n.blocks, n.engine = blocks, engine
