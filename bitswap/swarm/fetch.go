@@ -56,6 +56,7 @@ type Fetch struct {
 	lost    []peer.AddrInfo       // who had something, and is to be asked again
 	typical int                   // bytes of a block, as the last ones had
 	shared  bool                  // others fetch, too, and have been found
+	grace   time.Duration         // for which peers may not have said what they have
 }
 
 // want is one block that is waited for.
@@ -97,7 +98,7 @@ func (s *Service) Fetch(ctx context.Context, root cid.Cid, o Options) *Fetch {
 	f := &Fetch{
 		s: s, root: root, rootKey: keyOf(root), o: o, wake: make(chan struct{}, 1), cancel: cancel,
 		wants: make(map[string]*want), tables: make(map[string]*table), places: make(map[string]*place), gifts: make(map[string][]byte),
-		sources: make(map[peer.ID]*source), refused: make(map[peer.ID]time.Time), typical: 256 << 10,
+		sources: make(map[peer.ID]*source), refused: make(map[peer.ID]time.Time), typical: 256 << 10, grace: askGrace,
 	}
 	if !o.Peek {
 		s.begin(ctx, f)

@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"testing"
+	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
@@ -119,6 +120,9 @@ func TestRefused(t *testing.T) {
 				return ch, nil
 			}})
 			defer f.Close()
+			f.mu.Lock()
+			f.grace = time.Minute // however busy the machine is
+			f.mu.Unlock()
 			get(t, f, tr.root.Cid())
 			f.Links(tr.root.Cid(), tr.cids())
 			get(t, f, tr.cids()...)

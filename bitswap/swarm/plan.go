@@ -300,11 +300,11 @@ func (p *planner) hopeless(w *want) bool {
 	for _, s := range p.f.sources {
 		switch {
 		case s.ended:
-		case s.state < 0 && age < askGrace, s.offers(w), s.state == statePart && age < shareGrace:
+		case s.state < 0 && age < p.f.grace, s.offers(w), s.state == statePart && age < shareGrace:
 			return false
 		}
 	}
-	return len(p.f.queue) == 0 || age > askGrace
+	return len(p.f.queue) == 0 || age > p.f.grace
 }
 
 // ask notes that a source is asked for a want.

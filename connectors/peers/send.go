@@ -77,8 +77,14 @@ func (s *Service) deliver(ctx context.Context, to peer.ID, o Offer, opts SendOpt
 	stop := context.AfterFunc(ctx, func() { s.abandon(st) })
 	defer stop()
 	w := newWire(st, s.cfg.Stall)
-	hush := s.speak(ctx, w, text, tail, up, opts.Turn)
+	// The answer can be here before the write of what it answers has returned, which
+	// then fails for the stream that is over.
+	sent := sync.OnceFunc(func() { up.sent(int64(len(tail))) })
+	hush := s.speak(ctx, w, text, tail, sent, opts.Turn)
 	again, err := hear(w)
+	if err == nil && !again && len(tail) > 0 {
+		sent()
+	}
 	s.abandon(st) // what is not written yet is not wanted
 	if failed := hush(); err != nil && failed != nil {
 		err = failed
@@ -152,10 +158,11 @@ func circleOf(others []string, to peer.ID) ([]peer.ID, error) {
 }
 
 // speak says the offer and, in its turn, commit; in between it shows that it is
-// alive. The returned function ends it, waits, and tells why the turn did not
-// come, if it failed; that ends the stream. When the receiver can't be spoken to
-// it is left to who listens to find out why.
-func (s *Service) speak(ctx context.Context, w *wire, o *wireOffer, tail []byte, up *upload, wait func(context.Context) error) func() error {
+// alive. It calls sent when the content that goes with the offer is on its way. The
+// returned function ends it, waits, and tells why the turn did not come, if it
+// failed; that ends the stream. When the receiver can't be spoken to it is left to
+// who listens to find out why.
+func (s *Service) speak(ctx context.Context, w *wire, o *wireOffer, tail []byte, sent func(), wait func(context.Context) error) func() error {
 	ctx, cancel := context.WithCancel(ctx)
 	turn := make(chan error, 1)
 	var all sync.WaitGroup
@@ -177,7 +184,7 @@ func (s *Service) speak(ctx context.Context, w *wire, o *wireOffer, tail []byte,
 		case <-time.After(turnGrace):
 		}
 	}
-	all.Go(func() { failed = s.say(ctx, w, o, tail, up, turn) })
+	all.Go(func() { failed = s.say(ctx, w, o, tail, sent, turn) })
 	return func() error {
 		cancel()
 		all.Wait()
@@ -189,12 +196,12 @@ func (s *Service) speak(ctx context.Context, w *wire, o *wireOffer, tail []byte,
 const turnGrace = 200 * time.Microsecond
 
 // say is what the goroutine of speak does. Its error is that of the turn.
-func (s *Service) say(ctx context.Context, w *wire, o *wireOffer, tail []byte, up *upload, turn <-chan error) error {
+func (s *Service) say(ctx context.Context, w *wire, o *wireOffer, tail []byte, sent func(), turn <-chan error) error {
 	if tell(w, message{Kind: kindOffer, Offer: o}, tail) != nil {
 		return nil
 	}
 	if len(tail) > 0 {
-		up.sent(int64(len(tail)))
+		sent()
 	}
 	tick := time.NewTicker(s.cfg.Stall / aliveShare)
 	defer tick.Stop()
