@@ -59,6 +59,9 @@ func (a *asker) write(ctx context.Context) error {
 			return err
 		}
 		if wait == 0 && a.over() {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			return a.st.CloseWrite()
 		}
 		idle := wait == 0

@@ -31,7 +31,7 @@ func TestLame(t *testing.T) {
 			other := &source{f: f, p: "other", state: stateWhole, rate: 10e6, mark: now, queued: 100e6} // it has no room
 			w := &want{c: c, key: keyOf(c)}
 			if tc.lacking {
-				other.lacks = map[string]struct{}{w.key: {}}
+				other.lacks = map[string]time.Time{w.key: time.Now()}
 			}
 			p := &planner{f: f, now: now, ready: []*source{one, other}, wholes: 2}
 			p.best[stateWhole] = 10e6

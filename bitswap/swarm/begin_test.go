@@ -25,10 +25,6 @@ func TestBegunTooLate(t *testing.T) {
 	connect(t, early.host, late.host)
 	f := early.Fetch(t.Context(), tr.root.Cid(), Options{Fallback: never})
 	defer f.Close()
-	waiting, err := f.GetBlocks(t.Context(), []cid.Cid{tr.root.Cid()})
-	if err != nil {
-		t.Fatal(err)
-	}
 	eventually(t, "the other one says that it has nothing", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -36,11 +32,13 @@ func TestBegunTooLate(t *testing.T) {
 	})
 	connect(t, late.host, seed.host)
 	get(t, late.fetch(t, tr), tr.root.Cid())
-	select {
-	case <-waiting:
-	case <-time.After(patience):
-		t.Fatal("the one that began later was not asked again")
-	}
+	eventually(t, "the other one is asked again", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		src := f.sources[late.host.ID()]
+		return src != nil && src.state == statePart
+	})
+	get(t, f, tr.root.Cid())
 }
 
 // TestPeek looks at the root of a small file: nothing else comes along, and nobody is
@@ -86,5 +84,22 @@ func TestTrim(t *testing.T) {
 	keeps := uint32(20_000 * queueTime / 1000)
 	if len(first.cancels) != 1 || first.cancels[0] != (runOf{keeps, 100 - keeps}) || len(first.listed) != int(keeps) {
 		t.Errorf("%d blocks are asked for, %v taken back, want the first %d", len(first.listed), first.cancels, keeps)
+	}
+}
+
+// TestLacksAgain has a peer that fetches, too, asked again for what it did not have:
+// that the root has come it does not tell.
+func TestLacksAgain(t *testing.T) {
+	w := &want{key: "root"}
+	s := &source{f: &Fetch{}, state: statePart, lacks: map[string]time.Time{w.key: time.Now()}}
+	if s.offers(w) {
+		t.Error("asked again at once")
+	}
+	s.lacks[w.key] = time.Now().Add(-2 * againAfter)
+	if !s.offers(w) {
+		t.Error("not asked again")
+	}
+	if s.state = stateWhole; s.offers(w) {
+		t.Error("who has all of it does not get what it lacks")
 	}
 }

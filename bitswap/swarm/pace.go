@@ -10,8 +10,11 @@ const (
 // offers tells whether a source says that it has a want. The root and what no known
 // node links to is asked of everybody.
 func (s *source) offers(w *want) bool {
-	if _, no := s.lacks[w.key]; no || s.state <= stateNone {
+	if s.state <= stateNone {
 		return false
+	}
+	if at, no := s.lacks[w.key]; no && (s.state == stateWhole || time.Since(at) < againAfter) {
+		return false // a part may have got it meanwhile; that a root has come it tells nobody
 	}
 	if s.state == stateWhole {
 		return true

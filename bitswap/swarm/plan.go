@@ -121,7 +121,7 @@ func (f *Fetch) recruit(ctx context.Context) {
 		}
 		s := &source{
 			f: f, p: info.ID, kick: make(chan struct{}, 1), state: -1,
-			bits: make(map[string]bitmap), lacks: make(map[string]struct{}), listed: make(map[uint32]*want),
+			bits: make(map[string]bitmap), lacks: make(map[string]time.Time), listed: make(map[uint32]*want),
 		}
 		f.sources[info.ID] = s
 		f.work.Go(func() { f.ask(ctx, s, info) })

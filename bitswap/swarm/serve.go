@@ -106,12 +106,12 @@ func (s *Service) serve(ctx context.Context, cancel context.CancelFunc, st netwo
 	defer reset(st)
 	reading.Go(func() {
 		err := a.read(ctx, in, buf)
+		if !errors.Is(err, io.EOF) {
+			cancel() // before write can take it for a good end
+		}
 		a.sp.mu.Lock()
 		a.ended = true
 		a.sp.mu.Unlock()
-		if !errors.Is(err, io.EOF) {
-			cancel()
-		}
 		a.poke()
 	})
 	return a.write(ctx)

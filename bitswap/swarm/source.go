@@ -34,8 +34,8 @@ type source struct {
 
 	state   int // -1: it has not said
 	bits    map[string]bitmap
-	bytes   int                 // in bits
-	lacks   map[string]struct{} // wants that it does not have
+	bytes   int                  // in bits
+	lacks   map[string]time.Time // wants that it does not have, since when
 	listed  map[uint32]*want
 	held    int // of listed, that it holds back
 	queued  int // bytes of the others, estimated
@@ -285,7 +285,7 @@ func (s *source) none(number uint32) {
 	s.forget(w)
 	w.src = nil
 	if len(s.lacks) < maxQueue {
-		s.lacks[w.key] = struct{}{}
+		s.lacks[w.key] = time.Now()
 	}
 	s.f.poke()
 }
