@@ -307,6 +307,7 @@ func TestRefuses(t *testing.T) {
 	r := newRig(t)
 	kind, body := form(t, text("a", "a"))
 	whole := body.String()
+	badKind, bad := form(t, text("a", "\xff"))
 	for _, tc := range []struct {
 		path, kind, body string
 		status           int
@@ -334,7 +335,7 @@ func TestRefuses(t *testing.T) {
 		{"add?only-hash=true&wrap-with-directory=true", kind, whole, 400, "only-hash"},
 		{"add", kind, whole[:len(whole)-20], 0, "upload"}, // after the file was told, or before
 		{"block/put?cid-codec=dag-cbor", kind, whole, 400, "dag-cbor"},
-		{"block/put?cid-codec=dag-pb", kind, strings.Replace(whole, "a\r\n", "\xff\r\n", 1), 500, "malformed"},
+		{"block/put?cid-codec=dag-pb", badKind, bad.String(), 500, "malformed"},
 		{"dag/import", kind, whole, 500, "CAR"},
 		{"swarm/connect?arg=x", "", "", 500, "no network"},
 		{"ls?arg=" + hello + strings.Repeat("x", 20<<10), "", "", 400, "query"},
