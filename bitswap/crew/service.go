@@ -127,8 +127,10 @@ func (s *Service) meetNew() {
 			continue
 		}
 		s.mu.Lock()
-		for _, sh := range s.shares {
-			sh.meet(done.Peer)
+		if !time.Now().Before(s.banned[done.Peer]) {
+			for _, sh := range s.shares {
+				sh.meet(done.Peer)
+			}
 		}
 		s.mu.Unlock()
 	}

@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -68,7 +68,7 @@ func (b *bench) hyphaPair(ctx context.Context, dir, tree string) (p pair, err er
 	if err != nil {
 		return p, err
 	}
-	p.stop = func() error { return firstOf(n.Stop(), a.Stop()) }
+	p.stop = func() error { return errors.Join(n.Stop(), a.Stop()) }
 	p.pids = []int{a.PID(), n.PID()}
 	address, err := a.Address(ctx)
 	if err != nil {
@@ -113,7 +113,7 @@ func (b *bench) kuboPair(ctx context.Context, dir, tree string) (p pair, err err
 	if err := n.Start(ctx); err != nil {
 		return p, err
 	}
-	p.stop = func() error { return firstOf(n.Stop(), a.Stop()) }
+	p.stop = func() error { return errors.Join(n.Stop(), a.Stop()) }
 	p.pids = []int{a.PID(), n.PID()}
 	address, err := a.Address(ctx)
 	if err != nil {
@@ -146,15 +146,6 @@ func (b *bench) kuboPair(ctx context.Context, dir, tree string) (p pair, err err
 		return nil
 	}
 	return p, nil
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // treeRow: a tree of small files from another node into a directory.
@@ -231,7 +222,7 @@ func (b *bench) firstRow() row {
 						}
 						begin := time.Now()
 						if err := p.first(ctx, cid.NewCidV1(cid.Raw, hash)); err != nil {
-							return fmt.Errorf("file %s: %w", strconv.Itoa(i), err)
+							return fmt.Errorf("file %d: %w", i, err)
 						}
 						took = append(took, time.Since(begin).Seconds())
 					}

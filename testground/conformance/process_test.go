@@ -97,7 +97,7 @@ func TestJ01TermToGroup(t *testing.T) {
 	}{
 		{
 			"all end", `trap 'wait $child; echo bye; exit 9' TERM
-				sh -c 'trap "exit 0" TERM; echo $$; while :; do sleep 1000 & wait $!; done' & child=$!
+				sh -c 'echo $$; exec sleep 1000' & child=$!
 				wait $child; wait $child; echo early`,
 			[]string{"--grace", "2m"},
 			"bye",

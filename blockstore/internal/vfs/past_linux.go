@@ -30,8 +30,8 @@ func openPast(root *os.Root, name string) *past {
 	return &past{f: f}
 }
 
-// writeAt writes as much of the front of p as can go past the cache, nothing at
-// all when the rest would be most of it.
+// writeAt writes as much of the front of p as can go past the cache, and tells how
+// much that was: nothing of less than writeBytes.
 func (d *past) writeAt(p []byte, off int64) (int, error) {
 	n := len(p) &^ (pastAlign - 1)
 	if d == nil || n < writeBytes || off%pastAlign != 0 || !aligned(p) || d.refused.Load() {
