@@ -186,8 +186,7 @@ func (f *fetching) item(ctx context.Context, it connectors.Item, fetched func())
 }
 
 // foresee reports where one item would come from, and how many bytes of it over the
-// network. What its source tells when it is opened only is not known: no content is
-// asked for.
+// network.
 func (f *fetching) foresee(ctx context.Context, it connectors.Item, got Fetched) error {
 	if it.Look != nil {
 		seen, err := it.Look(ctx)
@@ -204,9 +203,9 @@ func (f *fetching) foresee(ctx context.Context, it connectors.Item, got Fetched)
 	if err != nil {
 		return err
 	}
-	got.From = string(plan.From)
+	got.From, got.Size = string(plan.From), plan.Size
 	if plan.From == ingest.FromStore {
-		got.Size, got.CID, got.SHA256 = plan.File.Size, cidText(plan.File.Root), digest(&plan.File.SHA256)
+		got.CID, got.SHA256 = cidText(plan.File.Root), digest(&plan.File.SHA256)
 	}
 	got.Transfer = &plan.Transfer
 	return f.out.item(got)

@@ -193,6 +193,12 @@ func (e *Engine) open(ctx context.Context, it connectors.Item, b *beginning) (*c
 		body, err := b.open(ctx, it)
 		return body, Fetched{}, err
 	}
+	return e.openChanged(ctx, it, -1)
+}
+
+// openChanged opens the first n bytes of an item, all of it when n < 0, unless its
+// key stands for a file that is here and the origin says that it has not changed.
+func (e *Engine) openChanged(ctx context.Context, it connectors.Item, n int64) (*connectors.Body, Fetched, error) {
 	var cond []byte
 	var hit Fetched
 	if it.Key != "" && !it.Pinned {
@@ -204,14 +210,14 @@ func (e *Engine) open(ctx context.Context, it connectors.Item, b *beginning) (*c
 			hit, cond = got, m
 		}
 	}
-	body, err := it.Open(ctx, 0, -1, cond)
+	body, err := it.Open(ctx, 0, n, cond)
 	if errors.Is(err, connectors.ErrNotModified) && len(cond) > 0 {
 		// It may have been collected meanwhile.
 		_, gone := e.cfg.Store.File(ctx, hit.File.Root)
 		if gone == nil || ignoreNotFound(gone) != nil {
 			return nil, hit, gone
 		}
-		body, err = it.Open(ctx, 0, -1, nil)
+		body, err = it.Open(ctx, 0, n, nil)
 	}
 	if errors.Is(err, connectors.ErrNotModified) {
 		err = &connectors.Error{Op: "open", Source: it.URL, Err: fmt.Errorf("%w: %w, though that was not asked", connectors.ErrUpstream, err)}
