@@ -120,6 +120,13 @@ type Item struct {
 	// source can't tell.
 	May func(ctx context.Context) error
 
+	// SharedKey is the alias key under which content of this name, that came with any
+	// credential, is known; "" if there is none. Same asks the source, with one request
+	// and without content, whether it gives those on whose behalf the item was made the
+	// very content that meta, the Meta of its Body, is of: ErrChanged if it is another.
+	SharedKey string
+	Same      func(ctx context.Context, meta []byte) error
+
 	// Large returns where the source has the large file, of which it gives a
 	// pointer of git LFS in this item's place; ok is false if it has none. Nil where
 	// no place is known.
@@ -145,6 +152,10 @@ type Body struct {
 	// that is pinned, and the version; "" if none.
 	Key      string
 	Revision string
+
+	// Shared says that the Meta names the content alone, whoever asks for it: it may be
+	// kept under Item.SharedKey.
+	Shared bool
 
 	// Late returns the sha256 of the whole content that the origin sent behind its
 	// end, nil if it sent none. It may be called when Read has returned io.EOF. Nil:

@@ -74,7 +74,9 @@ func (c *Connector) item(ref connectors.Ref, acc connectors.Access) (connectors.
 		target.Check = notPage(ref.Value, name)
 	}
 	if it.Scope != "" {
-		it.Key += "#" + it.Scope
+		it.SharedKey = it.Key + "#"
+		it.Key = it.SharedKey + it.Scope
+		it.Same = func(ctx context.Context, meta []byte) error { return c.client.same(ctx, target, meta) }
 	}
 	it.Open = func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
 		return c.client.Open(ctx, target, off, n, cond)

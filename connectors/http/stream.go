@@ -98,6 +98,7 @@ func (c *Client) Open(ctx context.Context, t Target, off, n int64, cond []byte) 
 		ETag:       s.pinned.ETag,
 		SHA256:     digestOf(seg.header),
 		Meta:       s.pinned.meta(),
+		Shared:     isShared(seg.header),
 		Unframed:   seg.unframed && s.target.Size < 0,
 		Unparted:   !seg.part && (off > 0 || n >= 0),
 		Late:       s.late.Load,

@@ -350,5 +350,8 @@ func (e *Engine) aliases(it connectors.Item, body *connectors.Body, want expecte
 	if body.Key != "" {
 		aliases[body.Key] = m
 	}
+	if it.SharedKey != "" && body.Shared {
+		aliases[it.SharedKey] = m
+	}
 	return aliases, nil
 }

@@ -229,69 +229,6 @@ func TestOperatorApart(t *testing.T) {
 	}
 }
 
-// TestScopes walks through who may have content that needs a credential.
-func TestScopes(t *testing.T) {
-	eachStore(t, func(t *testing.T, s blockstore.Store) {
-		content := random(1, 3<<20)
-		secret := &served{content: content, etag: `"1"`, token: "a"}
-		o := newOrigin(t, map[string]*served{"/secret": secret, "/open": {content: content, etag: `"1"`}})
-		var stored []bool
-		e := newEngine(t, ingest.Config{Store: s, OnStored: func(_ context.Context, f dag.File, private bool) {
-			if f.Size != int64(len(content)) {
-				t.Errorf("stored %+v", f)
-			}
-			stored = append(stored, private)
-		}})
-		as := func(ref connectors.Ref, token string) connectors.Item {
-			ref.Token = connectors.Secret(token)
-			return item(t, e, ref)
-		}
-		get := func(it connectors.Item, from ingest.From, private bool) ingest.Fetched {
-			t.Helper()
-			got, err := e.Fetch(t.Context(), it, ingest.Options{})
-			if err != nil || got.From != from || got.Private != private {
-				t.Fatalf("%+v, %v, want it from %s, private: %v", got, err, from, private)
-			}
-			checkStored(t, s, got.File, content)
-			return got
-		}
-		checked := o.checked("/secret", content)
-		got := get(as(checked, "a"), ingest.FromOrigin, true)
-		checkPrivate(t, s, got.File, true)
-		// The same credential: no request.
-		if requests, _ := o.counted(func() { get(as(checked, "a"), ingest.FromStore, true) }); requests != 0 {
-			t.Errorf("%d requests, want none", requests)
-		}
-		// No credential and a wrong one: knowing the digest is not enough.
-		for _, token := range []string{"", "b"} {
-			if _, err := e.Fetch(t.Context(), as(checked, token), ingest.Options{}); !errors.Is(err, connectors.ErrUnauthorized) {
-				t.Errorf("token %q: %v, want ErrUnauthorized", token, err)
-			}
-		}
-		// Another credential that passes shows it once.
-		o.set("/secret", &served{content: content, etag: `"1"`, token: "b"})
-		get(as(checked, "b"), ingest.FromOrigin, true)
-		get(as(checked, "b"), ingest.FromStore, true)
-		get(as(checked, "a"), ingest.FromStore, true)
-		// Naming the root is no credential, unless it was found to be private to who
-		// names it.
-		byRoot := connectors.Item{Path: "f", Size: -1, Root: got.File.Root}
-		if _, err := e.Fetch(t.Context(), byRoot, ingest.Options{}); !errors.Is(err, connectors.ErrNotFound) {
-			t.Errorf("by root: %v, want ErrNotFound", err)
-		}
-		byRoot.Scope = "job"
-		get(byRoot, ingest.FromStore, true)
-		// Published after all: everybody's.
-		get(as(o.checked("/open", content), ""), ingest.FromOrigin, false)
-		checkPrivate(t, s, got.File, false)
-		get(as(checked, ""), ingest.FromStore, false)
-		get(as(checked, "c"), ingest.FromStore, false)
-		if len(stored) != 3 || !stored[0] || !stored[1] || stored[2] {
-			t.Errorf("OnStored was told private: %v, want true, true, false", stored)
-		}
-	})
-}
-
 // TestPublicStaysPublic holds that content that is here for everybody does not
 // become private because somebody has a credential for it.
 func TestPublicStaysPublic(t *testing.T) {

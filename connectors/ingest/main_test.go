@@ -44,6 +44,8 @@ type origin struct {
 type served struct {
 	content []byte
 	etag    string // with quotes; "" sends none
+	vary    string // "" sends none
+	cache   string // Cache-Control; "" sends none
 	digest  bool   // send Repr-Digest
 	token   string // who must be asking
 	status  int    // refuse with this
@@ -87,6 +89,12 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if f.etag != "" {
 		w.Header().Set("ETag", f.etag)
+	}
+	if f.vary != "" {
+		w.Header().Set("Vary", f.vary)
+	}
+	if f.cache != "" {
+		w.Header().Set("Cache-Control", f.cache)
 	}
 	if f.digest {
 		sum := sha256.Sum256(f.content)

@@ -78,7 +78,7 @@ func (e *Engine) bringLarge(ctx context.Context, f *flight, p *pointerError) (Fe
 		return Fetched{}, refused
 	}
 	it.SHA256, it.GitSHA1, it.Size, it.Key, it.ETag = &p.SHA256, nil, p.Size, "", ""
-	it.May = nil // whoever may read a pointer need not have the file
+	it.May, it.Same = nil, nil // whoever may read a pointer need not have the file
 	if got, ok, err := e.lookupSHA256(ctx, it, p.SHA256); ok || err != nil {
 		return got, err
 	}

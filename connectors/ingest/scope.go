@@ -35,15 +35,26 @@ func (e *Engine) admitted(ctx context.Context, it connectors.Item, got *Fetched)
 // content. The item's identity must be what the source says, and not its asker. An
 // error is the source's refusal.
 func (e *Engine) vouched(ctx context.Context, it connectors.Item) (got Fetched, ok bool, err error) {
-	if it.May == nil || it.Scope == "" || it.Root.Defined() {
+	if it.Scope == "" || it.Root.Defined() {
 		return Fetched{}, false, nil
 	}
 	hidden := it
 	hidden.Scope = blockstore.Operator
-	if got, ok, err = e.lookup(ctx, hidden); !ok || err != nil {
-		return Fetched{}, false, err
+	var meta []byte
+	switch {
+	case it.May != nil:
+		if got, ok, err = e.lookup(ctx, hidden); !ok || err != nil {
+			return Fetched{}, false, err
+		}
+		err = it.May(ctx)
+	case it.Same != nil:
+		if got, meta, ok, err = e.lookupMeta(ctx, hidden, it.SharedKey); !ok || err != nil {
+			return Fetched{}, false, err
+		}
+		err = it.Same(ctx, meta)
+	default:
+		return Fetched{}, false, nil
 	}
-	err = it.May(ctx)
 	switch {
 	case errors.Is(err, connectors.ErrUnauthorized), errors.Is(err, connectors.ErrNotFound):
 		return Fetched{}, false, err
@@ -52,6 +63,11 @@ func (e *Engine) vouched(ctx context.Context, it connectors.Item) (got Fetched, 
 	case err != nil:
 		e.cfg.Logger.InfoContext(ctx, "what is stored for others is fetched again", slog.String("url", it.URL), slog.Any("error", err))
 		return Fetched{}, false, nil
+	}
+	if meta != nil {
+		if err := e.cfg.Store.PutAlias(ctx, it.Key, blockstore.Alias{Root: got.File.Root, Meta: meta}); err != nil {
+			return Fetched{}, false, err
+		}
 	}
 	return got, true, e.admitted(ctx, it, &got)
 }
