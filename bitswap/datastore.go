@@ -80,3 +80,21 @@ func (s steadyBatch) Delete(ctx context.Context, k datastore.Key) error {
 func (s steadyBatch) Commit(ctx context.Context) error {
 	return s.b.Commit(context.WithoutCancel(ctx))
 }
+
+// soon is a datastore whose writes can be read at once and are durable with whatever
+// has to be next, or when it is closed. What is announced is listed anew at every
+// start (Config.Roots), so that nobody need wait until the disk has it, too.
+type soon struct {
+	datastore.Batching
+}
+
+// Sync does nothing.
+func (s soon) Sync(context.Context, datastore.Key) error { return nil }
+
+// Batch begins a batch of single writes.
+func (s soon) Batch(context.Context) (datastore.Batch, error) {
+	return datastore.NewBasicBatch(s.Batching), nil
+}
+
+// Close makes durable what was written; the datastore is its owner's.
+func (s soon) Close() error { return s.Batching.Sync(context.Background(), datastore.NewKey("")) }

@@ -26,12 +26,13 @@ type provider struct {
 	keys  *keystore.ResettableKeystore
 	sweep *sweep.SweepingProvider
 	queue *buffered.SweepingProvider // owns sweep
-	begin *gathering                 // of roots to be announced
+	saved soon                       // of keys
 }
 
 // newProvider starts announcing what the datastore knows of earlier runs.
 func newProvider(h host.Host, d *dht.IpfsDHT, ds datastore.Batching) (*provider, error) {
-	keys, err := keystore.NewResettableKeystore(namespace.Wrap(ds, datastore.NewKey("provider/keys")))
+	saved := soon{namespace.Wrap(ds, datastore.NewKey("provider/keys"))}
+	keys, err := keystore.NewResettableKeystore(saved)
 	if err != nil {
 		return nil, fmt.Errorf("announced roots: %w", err)
 	}
@@ -49,9 +50,8 @@ func newProvider(h host.Host, d *dht.IpfsDHT, ds datastore.Batching) (*provider,
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("provider: %w", err), keys.Close())
 	}
-	p := &provider{keys: keys, sweep: s, queue: buffered.New(s, namespace.Wrap(ds, datastore.NewKey("provider/queue")))}
-	p.begin = newGathering(p.provide)
-	return p, nil
+	queue := buffered.New(s, namespace.Wrap(ds, datastore.NewKey("provider/queue")))
+	return &provider{keys: keys, sweep: s, queue: queue, saved: saved}, nil
 }
 
 // provide records roots and queues those that are new.
@@ -67,16 +67,17 @@ func (p *provider) provide(ctx context.Context, roots []cid.Cid) error {
 
 // close stops announcing; what is queued or known is kept for the next run.
 func (p *provider) close() error {
-	return errors.Join(p.queue.Close(), p.keys.Close())
+	return errors.Join(p.queue.Close(), p.keys.Close(), p.saved.Close())
 }
 
 // Provide announces roots to the DHT, soon and then once per cycle for as long
 // as they are provided, across restarts. It returns when they are recorded and
-// queued. With nobody in the routing table they are announced when the first
-// peer comes.
+// queued; the record is on the disk with what the datastore writes next, for
+// Config.Roots names at every start what must be announced. With nobody in the
+// routing table they are announced when the first peer comes.
 func (e *Exchange) Provide(ctx context.Context, roots ...cid.Cid) error {
 	for _, p := range e.provs() {
-		if err := p.begin.call(ctx, roots); err != nil {
+		if err := p.provide(ctx, roots); err != nil {
 			return err
 		}
 	}

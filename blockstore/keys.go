@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -289,6 +290,9 @@ func encodePin(p Pin) []byte {
 		ends := int64(0)
 		if !p.Expires.IsZero() {
 			ends = max(1, p.Expires.UnixNano())
+			if p.Expires.After(time.Unix(0, math.MaxInt64)) { // in 2262
+				ends = math.MaxInt64
+			}
 		}
 		b = binary.AppendVarint(append(b, 0), ends)
 		b = appendBytes(b, []byte(p.Owner))

@@ -137,7 +137,8 @@ type Labels interface {
 	// PutAlias sets an alias, replacing an older one.
 	PutAlias(ctx context.Context, key string, a Alias) error
 	// Pin keeps a DAG from garbage collection under a name; pinning the same
-	// root and name again replaces the pin.
+	// root and name again replaces the pin. What was put before the call is durable
+	// with it, as by Sync.
 	Pin(ctx context.Context, p Pin) error
 	// Unpin removes one pin; ipld.ErrNotFound when there is none.
 	Unpin(ctx context.Context, root cid.Cid, name string) error

@@ -44,14 +44,18 @@ type CopyOptions struct {
 	// the store is a KeepStore: whatever ends Copy, the process with it or not, the
 	// next Copy of the same file with Keep asks for all but that, at most 32 MiB of
 	// which had come.
-	Keep   bool
+	Keep bool
+	// Late leaves a file that is one block and needs no record to be made durable by
+	// the next Sync or Pin of the store, which the caller has follow.
+	Late   bool
 	Limits Limits
 }
 
 // Copy takes the file, directory tree or symlink with that root into dst, from
 // there where it is stored already and from peers where it is not. Children are
 // stored before their parents, a file is recorded when all of it is there, and
-// what Copy returns is stored durably. A file of raw leaves becomes one segment.
+// what Copy returns is stored durably (but see Late). A file of raw leaves becomes
+// one segment.
 //
 // Blocks from src have been verified by whoever built them (bitswap computes a
 // block's CID from its bytes) and are not hashed against it once more; what
@@ -192,7 +196,11 @@ func (c *copyJob) leaf(ctx context.Context, root cid.Cid, data []byte, n *node) 
 		return File{}, err
 	}
 	c.progress(f.Size)
-	return f, record(ctx, c.dst, f, aliases, root.Type() == cid.Raw && isSHA256(root))
+	raw := root.Type() == cid.Raw && isSHA256(root)
+	if c.Late && recordless(c.dst, aliases, raw) {
+		return f, nil
+	}
+	return f, record(ctx, c.dst, f, aliases, raw)
 }
 
 // block returns a block from the store, or else from peers.

@@ -115,11 +115,16 @@ func (o *ImportOptions) importLeaf(ctx context.Context, dst blockstore.Store, co
 // record makes a file durable whose blocks were put, in one step. A raw root needs
 // no record of its own, but for a store that has to know whose it is.
 func record(ctx context.Context, dst blockstore.Store, f File, aliases map[string][]byte, raw bool) error {
-	o, ok := dst.(interface{ Owned() bool })
-	if raw && len(aliases) == 0 && (!ok || !o.Owned()) {
+	if recordless(dst, aliases, raw) {
 		return dst.Sync(ctx)
 	}
 	return dst.PutFile(ctx, f, aliases)
+}
+
+// recordless tells whether a file is known by its blocks alone.
+func recordless(dst blockstore.Store, aliases map[string][]byte, raw bool) bool {
+	o, ok := dst.(interface{ Owned() bool })
+	return raw && len(aliases) == 0 && (!ok || !o.Owned())
 }
 
 // leaf returns the block that holds content.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -37,17 +38,43 @@ func id(ctx context.Context, s *Server, c *call) error {
 	})
 }
 
-// pinAdd pins content, getting what is missing of it.
+// pinAdd pins content, getting what is missing of it. When the pins end, which is
+// ours, is said as a time or from now on.
 func pinAdd(ctx context.Context, s *Server, c *call) error {
+	ends, err := pinEnd(c.query.Get("expires"), c.query.Get("expires-in"), time.Now())
+	if err != nil {
+		return err
+	}
 	pins := []string{}
 	for _, name := range c.query["arg"] {
-		p, err := s.cfg.Client.Pin(ctx, control.PinRequest{Path: name, Name: c.query.Get("name")})
+		p, err := s.cfg.Client.Pin(ctx, control.PinRequest{Path: name, Name: c.query.Get("name"), Expires: ends})
 		if err != nil {
 			return err
 		}
 		pins = append(pins, p.CID)
 	}
 	return c.send(map[string]any{"Pins": pins})
+}
+
+// pinEnd returns when a pin ends, zero for never.
+func pinEnd(at, in string, now time.Time) (time.Time, error) {
+	switch {
+	case at != "" && in != "":
+		return time.Time{}, refused(http.StatusBadRequest, "expires and expires-in exclude each other")
+	case at != "":
+		ends, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			return time.Time{}, refused(http.StatusBadRequest, "expires: %.100q is no time, as in 2030-12-31T18:00:00Z", at)
+		}
+		return ends, nil
+	case in != "":
+		d, err := time.ParseDuration(in)
+		if err != nil || d <= 0 {
+			return time.Time{}, refused(http.StatusBadRequest, "expires-in: %.100q is no time from now, as in 72h", in)
+		}
+		return now.Add(d), nil
+	}
+	return time.Time{}, nil
 }
 
 // pinRemove removes pins: those of a name, or else all of the content. They all
@@ -105,6 +132,16 @@ type pinLine struct {
 	Type string
 	Cid  string `json:",omitempty"`
 	Name string `json:",omitempty"`
+	// Expires is when the pin ends, or the last of several; absent: never. It is ours.
+	Expires time.Time `json:",omitzero"`
+}
+
+// until returns the line for one more pin of the same content that ends then.
+func (l pinLine) until(ends time.Time) pinLine {
+	if ends.IsZero() || !l.Expires.IsZero() && ends.After(l.Expires) {
+		l.Expires = ends
+	}
+	return l
 }
 
 // pinList answers with pins, of all content or of what is asked for.
@@ -135,10 +172,13 @@ func pinList(ctx context.Context, s *Server, c *call) error {
 			continue
 		}
 		line := pinLine{Type: "recursive"}
+		if names || !stream { // else the first line of several is the only one
+			line.Expires = p.Expires
+		}
 		if names {
 			line.Name = p.Name
-		}
-		if _, told := keys[p.CID]; told && !names {
+		} else if told, ok := keys[p.CID]; ok {
+			keys[p.CID] = told.until(line.Expires)
 			continue
 		}
 		keys[p.CID] = line

@@ -244,6 +244,20 @@ func TestBlocksAndPins(t *testing.T) {
 	if got := r.call("pin/ls?names=true"); !strings.Contains(got, `"Name":"mine"`) {
 		t.Errorf("%q", got)
 	}
+	r.call("pin/add?arg=" + hello + "&name=a%20while&expires=2199-12-31T18:00:00Z")
+	r.call("pin/add?arg=" + hello + "&name=b%20while&expires-in=72h")
+	for name, ends := range map[string]bool{"mine": false, "a while": true, "b while": true} {
+		got := r.call("pin/ls?names=true&name=" + url.QueryEscape(name))
+		if strings.Contains(got, `"Expires":"2`) != ends || strings.Contains(got, "2199-12-31T18:00:00Z") != (name == "a while") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if got := r.call("pin/ls?name=while"); !strings.Contains(got, `"Expires":"2199-12-31T18:00:00Z"`) {
+		t.Errorf("the last of two ends: %q", got)
+	}
+	if got := r.call("pin/ls"); strings.Contains(got, "Expires") {
+		t.Errorf("one of three pins does not end: %q", got)
+	}
 	if got := r.call("block/rm?arg=" + hello); !strings.Contains(got, "pinned") {
 		t.Errorf("%q", got)
 	}
@@ -337,6 +351,10 @@ func TestRefuses(t *testing.T) {
 		{"block/put?cid-codec=dag-cbor", kind, whole, 400, "dag-cbor"},
 		{"block/put?cid-codec=dag-pb", badKind, bad.String(), 500, "malformed"},
 		{"dag/import", kind, whole, 500, "CAR"},
+		{"pin/add?arg=" + hello + "&expires=tomorrow", "", "", 400, "no time"},
+		{"pin/add?arg=" + hello + "&expires-in=-1h", "", "", 400, "no time from now"},
+		{"pin/add?arg=" + hello + "&expires-in=1h&expires=2199-12-31T18:00:00Z", "", "", 400, "exclude"},
+		{"pin/add?arg=" + hello + "&expires=2001-12-31T18:00:00Z", "", "", 400, "is past"},
 		{"swarm/connect?arg=x", "", "", 500, "no network"},
 		{"ls?arg=" + hello + strings.Repeat("x", 20<<10), "", "", 400, "query"},
 	} {

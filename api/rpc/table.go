@@ -20,7 +20,7 @@ func commands() map[string]command {
 		"dag/export": {map[string]string{"progress": ""}, 1, dagExport},
 		"dag/stat":   {map[string]string{"progress": ""}, -1, dagStat},
 
-		"pin/add": {map[string]string{"recursive": "true", "progress": "", "name": "", "stream": "", "fast-provide-root": "", "fast-provide-wait": ""}, -1, pinAdd},
+		"pin/add": {map[string]string{"recursive": "true", "progress": "", "name": "", "expires": "", "expires-in": "", "stream": "", "fast-provide-root": "", "fast-provide-wait": ""}, -1, pinAdd},
 		"pin/ls":  {map[string]string{"type": "all recursive", "stream": "", "names": "", "name": "", "paths": ""}, anyArgs, pinList},
 		"pin/rm":  {map[string]string{"recursive": "true", "name": "", "stream": ""}, -1, pinRemove},
 

@@ -92,6 +92,7 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 		Timeout:  f.opts.Timeout,
 		Progress: f.advance,
 		Keep:     true,
+		Late:     true, // fly follows
 		Pace:     f.opts.Pace,
 		Accept:   func(file dag.File) (map[string][]byte, error) { return nil, want.check(it, file, nil) },
 	}

@@ -43,8 +43,9 @@ type Config struct {
 	// each for itself.
 	Crew *crew.Service
 	// OnStored is called once for every file that came from an origin or a
-	// peer, when it is durable. private says that it must not be announced. The
-	// flight waits for it, and ctx ends when nobody waits for the flight.
+	// peer, when it can be read; it may be durable only when Fetch returns. private
+	// says that it must not be announced. The flight waits for it, and ctx ends when
+	// nobody waits for the flight.
 	OnStored func(ctx context.Context, f dag.File, private bool)
 	// Memory is what all downloads and copies together may take, and who writes
 	// out what they brought; nil means dag.NewBudget(0). Connectors that read
@@ -217,7 +218,11 @@ func (e *Engine) fly(ctx context.Context, it connectors.Item, o Options) (got Fe
 			return Fetched{}, false, err
 		}
 	}
-	if o.NoPin {
+	switch {
+	case !o.NoPin: // which makes what is pinned durable, if it is not
+	case got.From == FromPeer:
+		return got, false, e.cfg.Store.Sync(ctx)
+	default:
 		return got, false, nil
 	}
 	return got, false, e.cfg.Store.Pin(ctx, blockstore.Pin{Root: got.File.Root, Name: o.Pin, Created: e.cfg.Now()})

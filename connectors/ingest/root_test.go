@@ -89,6 +89,50 @@ func TestRoot(t *testing.T) {
 	})
 }
 
+// flushStore counts what makes its changes durable.
+type flushStore struct {
+	blockstore.Store
+	flushes *atomic.Int64
+}
+
+func (s flushStore) Scope(name string) blockstore.Store {
+	return flushStore{s.Store.Scope(name), s.flushes}
+}
+
+func (s flushStore) Sync(ctx context.Context) error {
+	s.flushes.Add(1)
+	return s.Store.Sync(ctx)
+}
+
+func (s flushStore) Pin(ctx context.Context, p blockstore.Pin) error {
+	s.flushes.Add(1)
+	return s.Store.Pin(ctx, p)
+}
+
+// TestRootFlushes: a file of one block is made durable once, by its pin or for want
+// of one, and is so for everybody who waits for it.
+func TestRootFlushes(t *testing.T) {
+	for name, o := range map[string]ingest.Options{"pinned": {}, "not pinned": {NoPin: true}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			disk, err := blockstore.Open(t.Context(), dir, blockstore.Options{Reserve: -1})
+			must(t, err)
+			s := flushStore{disk, new(atomic.Int64)}
+			p := &peer{src: blockstore.NewMemory()}
+			e := newEngine(t, ingest.Config{Store: s, Blocks: p})
+			content := random(1, 4<<10)
+			f, err := dag.Import(t.Context(), p.src, bytes.NewReader(content), dag.ImportOptions{})
+			must(t, err)
+			got, err := e.Fetch(t.Context(), connectors.Item{Path: "f", Size: -1, Root: f.Root}, o)
+			must(t, err)
+			if n := s.flushes.Load(); got.From != ingest.FromPeer || n != 1 {
+				t.Errorf("%d flushes for %+v, want 1", n, got)
+			}
+			must(t, disk.Close())
+		})
+	}
+}
+
 // TestRootOfPrivateBlocks: a root that somebody made of another's blocks is no way
 // to them: they have to come from where it came from, and then they are everybody's.
 func TestRootOfPrivateBlocks(t *testing.T) {
