@@ -154,7 +154,7 @@ func TestManyStreams(t *testing.T) {
 	peers, open := 1, 0
 	for range 10_000 {
 		ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
-		st, err := a.Network().NewStream(ctx, a.to)
+		st, err := a.Network().NewStream(network.WithNoDial(ctx, "who is dropped is gone"), a.to)
 		cancel()
 		if err != nil {
 			a = newAttacker(t, n)
