@@ -75,7 +75,7 @@ func (c *controller) Call(ctx context.Context, job, route string, body json.RawM
 	if err != nil {
 		return nil, unaddressed(err)
 	}
-	src := watchdog.New(resp.Body, controllerStall)
+	src := watchdog.New(resp.Body, controllerStall, 1)
 	defer func() { err = errors.Join(err, src.Close()) }()
 	answer, err := io.ReadAll(io.LimitReader(src, controllerBody+1))
 	switch {

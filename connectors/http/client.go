@@ -19,6 +19,9 @@ const (
 	// of other clients range from 10 s (curl scripts) to 120 s (Xet, whose
 	// hangs are its most frequent complaint).
 	defaultStall = 15 * time.Second
+	// leastMoved is how many bytes have to come in that time: what drips more
+	// slowly, 70 bytes a second, would not end for months.
+	leastMoved = 1 << 10
 	// defaultHeader is how long an origin may take to begin its answer.
 	defaultHeader = 30 * time.Second
 	// defaultRetries is how many attempts in a row may bring no byte.
@@ -51,7 +54,7 @@ type Config struct {
 	// (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as net/http reads it, once.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	Stall   time.Duration // silence within a body that ends an attempt; 0 means 15 s
+	Stall   time.Duration // silence, or less than 1 KiB, within a body that ends an attempt; 0 means 15 s
 	Header  time.Duration // wait for the beginning of an answer; 0 means 30 s
 	Retries int           // attempts in a row without a new byte; 0 means 5, < 0 means one attempt only
 	Delay   time.Duration // first pause between attempts, doubled up to 30 s, jittered; 0 means 500 ms

@@ -16,7 +16,8 @@
 //     digest that will be checked anyway, it is an error.
 //     A stream that begins behind the first byte may be pinned beforehand, by
 //     what was said of the content that it goes on with.
-//  5. Attempts without a single new byte are counted; so many in a row end it.
+//  5. Attempts without a single new byte, or with drops only, are counted; so many
+//     in a row end it.
 //  6. When the reader waits for the origin and much of a content is left, up to
 //     eight connections read it in parts, each as long as it brings more in all
 //     (see scouts and fan). The bytes still come in order, all of the version

@@ -132,7 +132,7 @@ func (c *Client) hop(ctx context.Context, r Request, u *url.URL, secret http.Hea
 	if err != nil {
 		return nil, err
 	}
-	resp.Body = c.limitBody(ctx, watchdog.New(resp.Body, c.cfg.Stall))
+	resp.Body = c.limitBody(ctx, watchdog.New(resp.Body, c.cfg.Stall, leastMoved))
 	return resp, nil
 }
 

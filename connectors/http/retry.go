@@ -17,6 +17,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/internal/watchdog"
 )
 
 // Explain turns an answer that is no success into an error: nil means that it
@@ -68,6 +69,7 @@ type budget struct {
 	client *Client
 	spent  int
 	pause  backoff.ExponentialBackOff
+	fresh  int64 // bytes since the last attempt that failed
 	// moved says that the origin has already given bytes: then even a refused
 	// connection is worth another try, for the origin may be restarting.
 	moved bool
@@ -84,14 +86,24 @@ func (c *Client) budget() *budget {
 	}}
 }
 
-// progress refills the budget.
-func (b *budget) progress() {
-	if b.spent > 0 {
+// progress takes note of n new bytes.
+func (b *budget) progress(n int) {
+	b.fresh += int64(n)
+	b.moved = true
+}
+
+// refill makes the budget full again if the attempt that has failed brought something
+// before, and not in drops.
+func (b *budget) refill(err error) {
+	if b.fresh > 0 && !dripped(b.fresh, err) {
 		b.spent = 0
 		b.pause.Reset()
 	}
-	b.moved = true
+	b.fresh = 0
 }
+
+// dripped tells whether an attempt that brought n bytes and ended so brought too few.
+func dripped(n int64, err error) bool { return n < leastMoved && errors.Is(err, watchdog.ErrStalled) }
 
 // spend takes note of a failed attempt and waits until the next one is due. It
 // returns the error when there is to be none.
@@ -99,6 +111,7 @@ func (b *budget) spend(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	b.refill(err)
 	again, wait := transient(err, b.moved)
 	if !again || wait > b.patience {
 		return err

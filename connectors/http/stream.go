@@ -209,7 +209,7 @@ func (s *stream) fill(p []byte) int {
 	if n > 0 {
 		s.pos += int64(n)
 		s.ways.count(n)
-		s.budget.progress()
+		s.budget.progress(n)
 	}
 	if err != nil {
 		s.finish(err)
@@ -290,7 +290,7 @@ func (s *stream) glide(p []byte) int {
 	if n > 0 {
 		s.pos += int64(n)
 		s.ways.count(n)
-		s.budget.progress()
+		s.budget.progress(n)
 		return n
 	}
 	cause := s.fan.close()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -112,6 +113,57 @@ func TestStall(t *testing.T) {
 			t.Errorf("the second request asks for %q", got)
 		}
 	})
+}
+
+// TestDrip: an origin that sends a byte every few seconds, on however many
+// connections, is given up; one that does so once is asked again.
+func TestDrip(t *testing.T) {
+	b := random(8, 12<<20)
+	for _, parts := range []bool{true, false} {
+		for _, always := range []bool{true, false} {
+			bubble(t, httpconn.Config{}, func(n int, w http.ResponseWriter, r *http.Request) {
+				if n > 0 && !always {
+					serveFrom(w, r, `"v1"`, b)
+					return
+				}
+				first, last := 0, len(b)
+				w.Header().Set("ETag", `"v1"`)
+				if asked := r.Header.Get("Range"); parts && asked != "" {
+					if _, err := fmt.Sscanf(asked, "bytes=%d-%d", &first, &last); err == nil {
+						last++
+					}
+					w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last-1, len(b)))
+					w.Header().Set("Content-Length", fmt.Sprint(last-first))
+					w.WriteHeader(http.StatusPartialContent)
+				} else {
+					w.Header().Set("Content-Length", fmt.Sprint(len(b)))
+				}
+				for i := first; i < last; i++ {
+					if _, err := w.Write(b[i : i+1]); err != nil {
+						return
+					}
+					_ = http.NewResponseController(w).Flush()
+					select {
+					case <-r.Context().Done():
+						return
+					case <-time.After(3 * time.Second):
+					}
+				}
+			}, func(t *testing.T, c *httpconn.Client, _ *requests) {
+				begin := time.Now()
+				got, _, err := read(t.Context(), c, httpconn.Target{URL: "http://origin.test/", Size: int64(len(b))}, 0, -1)
+				took := time.Since(begin)
+				switch {
+				case always:
+					if !errors.Is(err, connectors.ErrUpstream) || !strings.Contains(err.Error(), "less than 1024 bytes in 15s") || took > 5*time.Minute {
+						t.Errorf("parts=%t: after %v: %v", parts, took, err)
+					}
+				case err != nil || !bytes.Equal(got, b) || took > time.Minute:
+					t.Errorf("parts=%t: after %v: %d bytes, %v", parts, took, len(got), err)
+				}
+			})
+		}
+	}
 }
 
 // TestSlowHeader: an answer that does not begin is given up.

@@ -130,7 +130,7 @@ func (f *fan) after(w *worker, p *part, err error) *part {
 	case errors.Is(err, connectors.ErrChanged) && !errors.Is(err, errUntold):
 		f.fail(err)
 		return f.quit(w)
-	case !a.moved && !errors.Is(err, errSlow):
+	case (!a.moved || dripped(a.got, err)) && !errors.Is(err, errSlow):
 		f.forsake(p)
 		f.shrink(err)
 		return f.quit(w)

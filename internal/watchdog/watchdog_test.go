@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,7 @@ func after(d time.Duration) { <-time.After(d) }
 func TestStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, dst := io.Pipe()
-		r := New(src, limit)
+		r := New(src, limit, 1)
 		go func() {
 			_, _ = dst.Write([]byte("abc"))
 		}()
@@ -52,7 +53,7 @@ func TestStall(t *testing.T) {
 func TestSlowIsNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, dst := io.Pipe()
-		r := New(src, limit)
+		r := New(src, limit, 1)
 		go func() {
 			for range 20 {
 				after(limit - time.Nanosecond)
@@ -67,10 +68,35 @@ func TestSlowIsNoStall(t *testing.T) {
 	})
 }
 
+// TestDrip: what comes in drops has to be so many bytes in the limit.
+func TestDrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, dst := io.Pipe()
+		r := New(src, limit, 100)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for _, n := range []int{50, 50, 1, 98, 1} {
+				after(limit/2 - time.Nanosecond)
+				_, _ = dst.Write(make([]byte, n))
+			}
+		}()
+		begin := time.Now()
+		got, err := io.ReadAll(r)
+		if len(got) != 199 || !errors.Is(err, ErrStalled) || !strings.Contains(err.Error(), "100 bytes") {
+			t.Errorf("read gives %d bytes, %v", len(got), err)
+		}
+		if took, want := time.Since(begin), 2*limit-2*time.Nanosecond; took != want {
+			t.Errorf("it took %v, want %v", took, want)
+		}
+		<-done
+	})
+}
+
 // TestSlowReader: the time in which nobody reads does not count.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := New(io.NopCloser(bytes.NewReader([]byte("abc"))), limit)
+		r := New(io.NopCloser(bytes.NewReader([]byte("abc"))), limit, 1)
 		for range 3 {
 			after(10 * limit)
 			if n, err := r.Read(make([]byte, 1)); n != 1 || err != nil {
@@ -86,7 +112,7 @@ func TestSlowReader(t *testing.T) {
 func TestCloseEndsARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, _ := io.Pipe()
-		r := New(src, limit)
+		r := New(src, limit, 1)
 		result := make(chan error)
 		go func() {
 			_, err := r.Read(make([]byte, 1))
@@ -128,7 +154,7 @@ func TestLastGasp(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := New(&lastGasp{closed: make(chan struct{}), n: tt.n, err: tt.err}, limit)
+				r := New(&lastGasp{closed: make(chan struct{}), n: tt.n, err: tt.err}, limit, 1)
 				n, err := r.Read(make([]byte, 1))
 				if n != tt.n || !errors.Is(err, tt.want) {
 					t.Errorf("read gives %d, %v, want %d, %v", n, err, tt.n, tt.want)
@@ -145,7 +171,7 @@ func TestLastGasp(t *testing.T) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	r := New(io.NopCloser(endless{}), limit)
+	r := New(io.NopCloser(endless{}), limit, 1)
 	p := make([]byte, 1)
 	for b.Loop() {
 		if _, err := r.Read(p); err != nil {
@@ -176,7 +202,7 @@ func (s *slowClose) Close() error {
 func TestCloseOutlivesNoRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &slowClose{lastGasp: lastGasp{closed: make(chan struct{}), err: io.ErrClosedPipe}}
-		if _, err := New(src, limit).Read(make([]byte, 1)); !errors.Is(err, ErrStalled) {
+		if _, err := New(src, limit, 1).Read(make([]byte, 1)); !errors.Is(err, ErrStalled) {
 			t.Errorf("error is %v, want %v", err, ErrStalled)
 		}
 		if !src.done {
