@@ -1,6 +1,7 @@
 package httpconn
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
@@ -49,6 +50,11 @@ type Config struct {
 	Exempt    []string       // "host:port" of endpoints that the operator has set: jobs may reach them
 	UserAgent string         // "" means "hypha-node"
 	Logger    *slog.Logger   // nil discards
+
+	// Dial makes all connections, to whatever address, where there is another network
+	// than the system's, as in simulations. Nil: the system's, as far as Allow and
+	// Exempt let jobs.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Proxy chooses the proxy of a request; nil means the environment's
 	// (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as net/http reads it, once.
@@ -117,10 +123,14 @@ func (c *Client) Close() {
 func newTransport(cfg Config, policy *netguard.Policy) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
+	dial := cfg.Dial
+	if dial == nil {
+		dial = policy.DialContext(net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second})
+	}
 	return &http.Transport{
 		Protocols:              &protocols,
 		Proxy:                  cfg.Proxy,
-		DialContext:            policy.DialContext(net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}),
+		DialContext:            dial,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  cfg.Header,
 		MaxResponseHeaderBytes: 256 << 10,

@@ -31,17 +31,19 @@ type Case struct {
 	Chunk   int64   // bytes of a block; 0: 256 KiB
 	Churn   float64 // share of the leeches, 0 to 1, that are ended when they have half, and started again on their files
 	Link    Link
+	Origin  float64 // Mbit/s at which a server sends the content, which all leeches fetch from it by its sha256; 0: there is none
 
-	Goal      float64 // times the least time that the last leech should take
-	Limit     float64 // times the least time that it may take; 0: Goal
-	Double    float64 // share of the content that may come twice to the leeches, 0 to 1; 0: not looked at
-	SeedSends float64 // copies of the content that all seeds together may send, on the wire; 0: not looked at
-	Bystander float64 // share of the content that a passive node may receive, on the wire; 0: not looked at
-	Again     float64 // share of the content that a leech may receive beyond one copy when it is started again; 0: not looked at
-	Raw       bool    // the bound is the time of a bare stream over the same links, Bound, not arithmetic
-	Bound     float64 // seconds; with Raw, or with Bad, when it is the time without these; set by who plays the case
-	Stock     bool    // nodes are of stock bitswap, to compare with: no limit is looked at
-	Unshaped  bool    // links are as they are: no limit is looked at
+	Goal        float64 // times the least time that the last leech should take
+	Limit       float64 // times the least time that it may take; 0: Goal
+	Double      float64 // share of the content that may come twice to the leeches, 0 to 1; 0: not looked at
+	OriginSends float64 // copies of the content that the origin may send, on the wire; 0: not looked at
+	SeedSends   float64 // copies of the content that all seeds together may send, on the wire; 0: not looked at
+	Bystander   float64 // share of the content that a passive node may receive, on the wire; 0: not looked at
+	Again       float64 // share of the content that a leech may receive beyond one copy when it is started again; 0: not looked at
+	Raw         bool    // the bound is the time of a bare stream over the same links, Bound, not arithmetic
+	Bound       float64 // seconds; with Raw, or with Bad, when it is the time without these; set by who plays the case
+	Stock       bool    // nodes are of stock bitswap, to compare with: no limit is looked at
+	Unshaped    bool    // links are as they are: no limit is looked at
 }
 
 // Fault is what is wrong with a node that has the content.
@@ -67,7 +69,7 @@ func (c Case) Fault(index int) Fault {
 }
 
 // Comparable tells whether stock bitswap's nodes can play the case.
-func (c Case) Comparable() bool { return !c.Raw && len(c.Bad) == 0 && c.Churn == 0 }
+func (c Case) Comparable() bool { return !c.Raw && len(c.Bad) == 0 && c.Churn == 0 && c.Origin == 0 }
 
 // Clean is the case without those that have faults, and without limits.
 func (c Case) Clean() Case {
@@ -112,9 +114,10 @@ func (c Case) restarts(index int) bool {
 type Report struct {
 	Role    string  `json:"role"`
 	Wave    int     `json:"wave"`
-	Again   bool    `json:"again,omitempty"` // it was ended and started again
-	Seconds float64 `json:"seconds"`         // from the start of its wave; 0 unless it is a leech
-	Traffic Traffic `json:"traffic"`         // while the case was played
+	Again   bool    `json:"again,omitempty"`  // it was ended and started again
+	Seconds float64 `json:"seconds"`          // from the start of its wave; 0 unless it is a leech
+	Traffic Traffic `json:"traffic"`          // while the case was played
+	Origin  int64   `json:"origin,omitempty"` // bytes on the wire that the origin sent meanwhile, as the first instance knows
 	// Progress is the share of the content that had come, on the wire, at equal
 	// distances in time from the start of the wave on; Step is the distance in
 	// seconds.
@@ -134,6 +137,7 @@ func (c Case) Play(ctx context.Context, w World) (Row, error) {
 	if err != nil {
 		return Row{}, fmt.Errorf("content: %w", err)
 	}
+	_, sent := w.Origin()
 	before := w.Node().Traffic()
 	report := Report{Role: c.role(w.Index())}
 	for wave := range c.waves() {
@@ -156,6 +160,9 @@ func (c Case) Play(ctx context.Context, w World) (Row, error) {
 		}
 	}
 	report.Traffic = w.Node().Traffic().minus(before)
+	if _, all := w.Origin(); w.Index() == 0 {
+		report.Origin = all - sent
+	}
 	return c.close(ctx, w, report)
 }
 
@@ -198,7 +205,8 @@ func (c Case) fetch(ctx context.Context, w World, from content, report *Report) 
 	return err
 }
 
-// content is what is fetched, and the addresses of the nodes, by index.
+// content is what is fetched, by its CID or from a URL, and the addresses of the nodes,
+// by index.
 type content struct {
 	root      string
 	addresses [][]byte
@@ -261,8 +269,12 @@ func (c Case) meet(ctx context.Context, w World) ([][]byte, error) {
 	return all, w.Sync(ctx, "connected")
 }
 
-// share has the seeds store the content, and everybody learn its CID.
+// share has the seeds store the content, and everybody learn its CID, or its URL.
 func (c Case) share(ctx context.Context, w World) (string, error) {
+	if c.Origin > 0 {
+		url, _ := w.Origin()
+		return url, nil
+	}
 	var root string
 	if role := c.role(w.Index()); role == "seed" || role == "bad" {
 		var err error
@@ -305,6 +317,12 @@ func (c Case) close(ctx context.Context, w World, own Report) (Row, error) {
 func (c Case) Least() (float64, error) {
 	if c.Raw || len(c.Bad) > 0 {
 		return c.Bound, nil
+	}
+	if c.Origin > 0 {
+		return bound.Crowd{
+			Size: c.Size, Leeches: c.Leeches, SeedUp: c.Origin * bound.Mbit,
+			Up: float64(c.Leeches) * c.Link.Up * bound.Mbit, Down: c.Link.Down * bound.Mbit,
+		}.Least()
 	}
 	var sum float64
 	for wave := range c.waves() {

@@ -39,6 +39,7 @@ func List(s Scale) []Case {
 		{Name: "crowd-scaling", Seeds: 1, Leeches: s.Most, Size: wide, Link: home(), Goal: 1.5},
 		{Name: "many-seeds", Seeds: 8, Leeches: 1, Size: s.Size, Link: Link{Up: 20, Down: 1000, RTT: 20 * time.Millisecond}, Goal: 1.15, Double: 0.01},
 		{Name: "waves", Seeds: 1, Leeches: 12, Waves: 3, Size: s.Size / 2, Link: home(), Goal: 1.3},
+		{Name: "one-origin", Leeches: 8, Size: s.Size / 2, Link: home(), Origin: 50, OriginSends: 1.1, Goal: 1.4},
 		{Name: "bystanders", Seeds: 1, Leeches: 4, Passive: 8, Size: s.Size / 2, Link: home(), Goal: 1.25, Bystander: 0.01},
 		{Name: "slow-and-lying", Seeds: 1, Leeches: 4, Bad: []Fault{Slow, Corrupt, Mute}, Size: s.Size / 2, Link: home(), Goal: 1.3},
 		{Name: "churn", Seeds: 1, Leeches: s.Crowd / 2, Churn: 0.25, Size: 2 * s.Size, Link: home(), Goal: 1.6, Again: 0.01 + again/float64(2*s.Size)},

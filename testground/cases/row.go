@@ -78,6 +78,7 @@ func (c Case) row(reports []Report) (Row, error) {
 	r.Ratio = r.Measured / least
 	r.Slowest = slowest(times)
 	size := float64(c.Size)
+	r.Origin = float64(reports[0].Origin) / size
 	r.Seeds = float64(seeds.Sent) / size
 	if leeches.Content > 0 {
 		r.Double = 100 * float64(leeches.Double) / float64(leeches.Content)
@@ -101,6 +102,7 @@ func (c Case) judge(r Row, bystander float64) Row {
 	}{
 		{"share of content that came twice", r.Double / 100, c.Double},
 		{"copies that the seeds sent", r.Seeds, c.SeedSends},
+		{"copies that the origin sent", r.Origin, c.OriginSends},
 		{"share of the content that came to a bystander", bystander, c.Bystander},
 		{"share of the content that came again after a restart", r.Again / 100, c.Again},
 	} {
@@ -124,7 +126,7 @@ func (t Traffic) Plus(o Traffic) Traffic {
 // Table writes rows as text, best read with a fixed width.
 func Table(w io.Writer, rows []Row) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	if _, err := fmt.Fprintln(tw, "case\tbound s\tmeasured s\tratio\tgoal\tlimit\ttwice %\tseeds sent\tcontrol %\tslowest\t\t"); err != nil {
+	if _, err := fmt.Fprintln(tw, "case\tbound s\tmeasured s\tratio\tgoal\tlimit\ttwice %\tseeds sent\torigin sent\tcontrol %\tslowest\t\t"); err != nil {
 		return err
 	}
 	for _, r := range rows {
@@ -132,8 +134,8 @@ func Table(w io.Writer, rows []Row) error {
 		if !r.Pass {
 			verdict = "FAIL"
 		}
-		if _, err := fmt.Fprintf(tw, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.2f\t%.1f\t%.2f\t%s\t\n",
-			r.Case, r.Bound, r.Measured, r.Ratio, r.Goal, r.Limit, r.Double, r.Seeds, r.Control, r.Slowest, verdict); err != nil {
+		if _, err := fmt.Fprintf(tw, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.2f\t%.2f\t%.1f\t%.2f\t%s\t\n",
+			r.Case, r.Bound, r.Measured, r.Ratio, r.Goal, r.Limit, r.Double, r.Seeds, r.Origin, r.Control, r.Slowest, verdict); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,9 @@ type World interface {
 	Share(ctx context.Context, topic string, value []byte) ([][]byte, error)
 	// Node is the instance's node.
 	Node() Node
+	// Origin is where a server has the content of the case, and how many bytes it has
+	// sent on the wire; "" if there is none.
+	Origin() (url string, sent int64)
 	// Now is the time that links are shaped in.
 	Now() time.Time
 }
@@ -31,10 +34,10 @@ type Node interface {
 	// bytes, says otherwise, and returns its CID. The same arguments give the
 	// same content everywhere.
 	Add(ctx context.Context, size, chunk int64) (cid string, err error)
-	// Fetch has a job fetch content by its CID into its work directory, and
-	// returns how many bytes of the file there it has read back and found to be
-	// those of Add.
-	Fetch(ctx context.Context, cid string, size int64) (int64, error)
+	// Fetch has a job fetch content, by its CID or by a URL and its sha256, into its
+	// work directory, and returns how many bytes of the file there it has read back
+	// and found to be those of Add.
+	Fetch(ctx context.Context, ref string, size int64) (int64, error)
 	// Traffic is what the node has moved since it was started.
 	Traffic() Traffic
 	// Leave disconnects from everybody, for good.

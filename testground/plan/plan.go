@@ -24,8 +24,8 @@ const patience = 30 * time.Minute
 // errUnshaped refuses a case whose bound would mean nothing.
 var errUnshaped = errors.New("nobody shapes the links of this run: play it with `make testground` as root, or play \"smoke\"")
 
-// errFaults refuses a case with nodes that this program can't be.
-var errFaults = errors.New("nodes with faults are played in virtual time only: `make sim`")
+// errVirtual refuses a case with nodes, or a server, that this program can't be.
+var errVirtual = errors.New("nodes with faults and origins are played in virtual time only: `make sim`")
 
 // Cases returns what the plan can play, by name.
 func Cases() map[string]any {
@@ -42,8 +42,8 @@ func Cases() map[string]any {
 func play(env *runtime.RunEnv, ic *run.InitContext, c cases.Case) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if len(c.Bad) > 0 {
-		return errFaults
+	if len(c.Bad) > 0 || c.Origin > 0 {
+		return errVirtual
 	}
 	if c, err = c.WithInstances(env.TestInstanceCount); err != nil {
 		return err

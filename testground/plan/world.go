@@ -33,6 +33,9 @@ func (w *world) Index() int { return w.index }
 // Node implements cases.World.
 func (w *world) Node() cases.Node { return w.node }
 
+// Origin implements cases.World.
+func (w *world) Origin() (url string, sent int64) { return "", 0 }
+
 // Now implements cases.World.
 func (w *world) Now() time.Time { return time.Now() }
 

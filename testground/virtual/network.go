@@ -29,6 +29,8 @@ type links struct {
 	link  cases.Link
 	trace *slog.Logger // of what nodes do; nil: none
 
+	origin *origin // nil: none
+
 	mu sync.Mutex // of adding to net
 }
 
@@ -72,14 +74,11 @@ func (w *wire) WriteTo(p []byte, to net.Addr) (int, error) {
 }
 
 // newHost makes the host of an instance. What it sends and receives is counted
-// by the wire. close ends it.
-func (n *links) newHost(index int, key crypto.PrivKey, fault cases.Fault) (h host.Host, w *wire, closeHost func() error, err error) {
+// by the wire. up is its rate in Mbit/s. close ends it.
+func (n *links) newHost(index int, key crypto.PrivKey, up float64) (h host.Host, w *wire, closeHost func() error, err error) {
 	settings := simnet.NodeBiDiLinkSettings{
-		Uplink:   simnet.LinkSettings{BitsPerSecond: int(n.link.Up * bound.Mbit)},
+		Uplink:   simnet.LinkSettings{BitsPerSecond: int(up * bound.Mbit)},
 		Downlink: simnet.LinkSettings{BitsPerSecond: int(n.link.Down * bound.Mbit)},
-	}
-	if fault == cases.Slow {
-		settings.Uplink.BitsPerSecond = bound.Mbit
 	}
 	address := &net.UDPAddr{IP: simnet.IntToPublicIPv4(index), Port: 8000}
 	listen, err := ma.NewMultiaddr("/ip4/" + address.IP.String() + "/udp/8000/quic-v1")
@@ -108,6 +107,14 @@ func (n *links) newHost(index int, key crypto.PrivKey, fault cases.Fault) (h hos
 		return nil, nil, nil, err
 	}
 	return h, w, func() error { return errors.Join(h.Close(), manager.Close()) }, nil
+}
+
+// up is the rate at which a node with a fault sends, in Mbit/s.
+func (n *links) up(f cases.Fault) float64 {
+	if f == cases.Slow {
+		return 1
+	}
+	return n.link.Up
 }
 
 // newKey makes an identity.

@@ -3,6 +3,8 @@ package virtual
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -20,10 +23,12 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/hypha-node/hypha-node/bitswap"
+	"github.com/hypha-node/hypha-node/bitswap/crew"
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/bridge/rest"
 	"github.com/hypha-node/hypha-node/connectors"
+	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 	"github.com/hypha-node/hypha-node/connectors/ingest"
 	"github.com/hypha-node/hypha-node/connectors/ipfs"
 	"github.com/hypha-node/hypha-node/dag"
@@ -83,7 +88,7 @@ func (n *node) start(ctx context.Context) (err error) {
 		n.running = r
 		n.mu.Unlock()
 	}()
-	h, w, closeHost, err := n.links.newHost(n.index, n.key, n.fault)
+	h, w, closeHost, err := n.links.newHost(n.index, n.key, n.links.up(n.fault))
 	if err != nil {
 		return err
 	}
@@ -103,7 +108,14 @@ func (n *node) start(ctx context.Context) (err error) {
 	}
 	r.onClose(r.ex.Close)
 	blocks := ipfs.New(r.store, r.ex)
-	r.engine = ingest.New(ingest.Config{Store: r.store, Connectors: connectors.Set{blocks}, Blocks: blocks})
+	team, err := crew.New(crew.Config{Host: h, Stored: r.sender(), Logger: trace})
+	if err != nil {
+		return err
+	}
+	r.onClose(team.Close)
+	web := httpconn.New(httpconn.Config{Dial: n.links.origin.dialer(h)})
+	r.onClose(func() error { web.Close(); return nil })
+	r.engine = ingest.New(ingest.Config{Store: r.store, Connectors: connectors.Set{web, blocks}, Blocks: blocks, Crew: team})
 	r.onClose(r.engine.Close)
 	return r.serve(ctx)
 }
@@ -123,6 +135,14 @@ func (n *node) Restart(ctx context.Context, abandon func()) error {
 	defer n.mu.Unlock()
 	n.before = before
 	return nil
+}
+
+// sender returns what sends stored content to those who fetched it, too.
+func (n *running) sender() func(context.Context, io.Writer, [sha256.Size]byte, int64, int64) error {
+	store := n.store
+	return func(ctx context.Context, w io.Writer, sum [sha256.Size]byte, off, count int64) error {
+		return ingest.Send(ctx, store, w, sum, [2]int64{off, count})
+	}
 }
 
 func (n *running) onClose(f func() error) { n.closers = append(n.closers, f) }
@@ -201,9 +221,22 @@ func (n *node) Add(ctx context.Context, size, chunk int64) (string, error) {
 	return f.Root.String(), err
 }
 
+// reference returns what a job asks its bridge for.
+func reference(what string, size int64) (map[string]any, error) {
+	if !strings.HasPrefix(what, "http://") {
+		return map[string]any{"type": "cids", "values": []string{what}}, nil
+	}
+	sum, err := cases.NoiseSum(size)
+	return map[string]any{"type": "URI", "value": what, "checksum": "sha256:" + hex.EncodeToString(sum[:])}, err
+}
+
 // Fetch implements cases.Node.
-func (n *node) Fetch(ctx context.Context, cid string, size int64) (int64, error) {
-	body, err := json.Marshal(map[string]any{"fetch": map[string]any{"type": "cids", "values": []string{cid}}, "out_dir": "artifacts"})
+func (n *node) Fetch(ctx context.Context, what string, size int64) (int64, error) {
+	ref, err := reference(what, size)
+	if err != nil {
+		return 0, err
+	}
+	body, err := json.Marshal(map[string]any{"fetch": ref, "out_dir": "artifacts"})
 	if err != nil {
 		return 0, err
 	}

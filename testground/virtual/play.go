@@ -17,9 +17,10 @@ import (
 
 // world is the swarm as one instance sees it.
 type world struct {
-	index int
-	hall  *hall
-	node  cases.Node
+	index  int
+	hall   *hall
+	node   cases.Node
+	origin *origin // nil: none
 }
 
 var _ cases.World = (*world)(nil)
@@ -29,6 +30,14 @@ func (w *world) Index() int { return w.index }
 
 // Node implements cases.World.
 func (w *world) Node() cases.Node { return w.node }
+
+// Origin implements cases.World.
+func (w *world) Origin() (url string, sent int64) {
+	if w.origin == nil {
+		return "", 0
+	}
+	return w.origin.url(), int64(w.origin.wire.Stats().BytesSent)
+}
 
 // Now implements cases.World.
 func (w *world) Now() time.Time { return time.Now() }
@@ -91,6 +100,12 @@ func Play(ctx context.Context, c cases.Case, dir string, trace *slog.Logger) (ro
 	}
 	l := newLinks(c.Link, trace)
 	defer l.close()
+	if c.Origin > 0 {
+		if l.origin, err = l.newOrigin(c); err != nil {
+			return row, fmt.Errorf("origin: %w", err)
+		}
+		defer func() { err = errors.Join(err, l.origin.close()) }()
+	}
 	nodes := make([]member, c.Instances())
 	defer func() {
 		for _, n := range nodes {
@@ -109,7 +124,7 @@ func Play(ctx context.Context, c cases.Case, dir string, trace *slog.Logger) (ro
 	g, ctx := errgroup.WithContext(ctx)
 	for i, n := range nodes {
 		g.Go(func() (err error) {
-			if rows[i], err = c.Play(ctx, &world{index: i, hall: h, node: n}); err != nil {
+			if rows[i], err = c.Play(ctx, &world{index: i, hall: h, node: n, origin: l.origin}); err != nil {
 				return fmt.Errorf("instance %d: %w", i, err)
 			}
 			return nil

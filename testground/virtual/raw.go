@@ -27,12 +27,12 @@ func raw(ctx context.Context, link cases.Link, size int64) (seconds float64, err
 			return 0, err
 		}
 	}
-	a, _, closeA, err := l.newHost(0, keys[0], cases.Honest)
+	a, _, closeA, err := l.newHost(0, keys[0], l.link.Up)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, closeA()) }()
-	b, _, closeB, err := l.newHost(1, keys[1], cases.Honest)
+	b, _, closeB, err := l.newHost(1, keys[1], l.link.Up)
 	if err != nil {
 		return 0, err
 	}

@@ -37,7 +37,7 @@ func (n *links) newStock(ctx context.Context, index int, chunk int64) (*stock, e
 	if err != nil {
 		return nil, err
 	}
-	h, w, closeHost, err := n.newHost(index, key, cases.Honest)
+	h, w, closeHost, err := n.newHost(index, key, n.link.Up)
 	if err != nil {
 		return nil, err
 	}
