@@ -21,20 +21,12 @@ func TestTogether(t *testing.T) {
 	for i, n := range nodes {
 		shares[i] = n.join(t, o)
 	}
-	until(t, "all know each other", func() bool {
-		for _, sh := range shares {
-			sh.mu.Lock()
-			known := len(sh.members)
-			sh.mu.Unlock()
-			if known < len(nodes)-1 {
-				return false
-			}
-		}
-		return true
-	})
 	var g errgroup.Group
 	for i, n := range nodes {
-		g.Go(func() error { return n.fetch(t, shares[i], o) })
+		g.Go(func() error {
+			<-shares[i].Met()
+			return n.fetch(t, shares[i], o)
+		})
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
@@ -56,24 +48,27 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// TestAlone: who has nobody to share with asks the origin once.
+// TestAlone: who has nobody to share with asks the origin for everything once, in one
+// request when there is nobody who might come.
 func TestAlone(t *testing.T) {
-	o := &origin{content: noise(5 << 20)}
-	nodes := newNodes(t, 2)
-	sh := nodes[0].join(t, o)
-	select {
-	case <-sh.Met():
-	case <-time.After(patience):
-		t.Fatal("the other one does not answer")
-	}
-	if sh.Crowded() {
-		t.Error("the other one fetches it, too")
-	}
-	if err := nodes[0].fetch(t, sh, o); err != nil {
-		t.Fatal(err)
-	}
-	if o.asked.Load() != 1 || o.bytes.Load() != int64(len(o.content)) {
-		t.Errorf("%d requests, %d bytes", o.asked.Load(), o.bytes.Load())
+	for others, most := range []int64{1, 20} {
+		o := &origin{content: noise(5 << 20)}
+		nodes := newNodes(t, 1+others)
+		sh := nodes[0].join(t, o)
+		select {
+		case <-sh.Met():
+		case <-time.After(patience):
+			t.Fatal("the other one does not answer")
+		}
+		if sh.Crowded() || sh.Company() != (others > 0) {
+			t.Errorf("%d others: crowded %v, company %v", others, sh.Crowded(), sh.Company())
+		}
+		if err := nodes[0].fetch(t, sh, o); err != nil {
+			t.Fatal(err)
+		}
+		if o.asked.Load() > most || o.bytes.Load() != int64(len(o.content)) {
+			t.Errorf("%d others: %d requests, %d bytes", others, o.asked.Load(), o.bytes.Load())
+		}
 	}
 }
 
@@ -190,7 +185,7 @@ func FuzzWire(f *testing.F) {
 			t.Errorf("%x became %+v", b, h)
 		}
 		const count = 100
-		if n, err := readNote(bytes.NewReader(b), count); err == nil && (n.first+n.n > count || !bytes.Equal(n.append(nil), b[:noteBytes])) {
+		if n, err := readNote(bytes.NewReader(b), count); err == nil && (n.kind < noteCount && n.first+n.n > count || !bytes.Equal(n.append(nil), b[:noteBytes])) {
 			t.Errorf("%x became %+v", b, n)
 		}
 		var buf [8]byte

@@ -16,7 +16,10 @@ type member struct {
 	id     peer.ID
 	links  int // streams between us
 	since  time.Time
-	told   bool // it has said something of itself
+	told   bool // it has said what it has claimed
+	deaf   bool // it is not waited for any more
+	count  int  // of its claims, as it has told last
+	heard  int  // Share.serial, as it has heard last
 	claims marks
 	got    marks
 	at     int
@@ -35,8 +38,12 @@ func (sh *Share) link(ctx context.Context, g greeting) {
 	p := g.p
 	defer func() {
 		sh.mu.Lock()
+		came := sh.linked[p]
 		delete(sh.linked, p)
 		sh.mu.Unlock()
+		if came && ctx.Err() == nil { // it may have begun after it said that it had not
+			sh.meet(p)
+		}
 	}()
 	yes := false
 	said := false
@@ -85,6 +92,7 @@ func (sh *Share) ask(ctx context.Context, st network.Stream) bool {
 // report tells a member what is new until the share is left.
 func (sh *Share) report(st network.Stream) error {
 	known := &told{claims: newMarks(sh.count), got: newMarks(sh.count), at: -1}
+	p := st.Conn().RemotePeer()
 	sign := time.NewTicker(lifeTime)
 	defer sign.Stop()
 	if err := st.SetReadDeadline(time.Time{}); err != nil {
@@ -93,7 +101,7 @@ func (sh *Share) report(st network.Stream) error {
 	for {
 		sh.mu.Lock()
 		ended := isClosed(sh.left)
-		notes := sh.news(known)
+		notes := sh.news(known, sh.members[p])
 		changed := sh.changed
 		sh.mu.Unlock()
 		limit := writeTime
@@ -126,11 +134,13 @@ type told struct {
 	got       marks
 	at        int
 	no, whole bool
+	serial    int
+	heard     int
 }
 
 // news returns notes of what a member was not told, which it brings up to date; sh.mu
 // is held.
-func (sh *Share) news(t *told) (b []byte) {
+func (sh *Share) news(t *told, m *member) (b []byte) {
 	sh.mine.differs(t.claims, func(first, n int, set bool) {
 		kind := byte(noteDrop)
 		if set {
@@ -150,7 +160,13 @@ func (sh *Share) news(t *told) (b []byte) {
 	if sh.whole && !t.whole {
 		b = note{noteWhole, 0, 0}.append(b)
 	}
-	t.at, t.no, t.whole = sh.at, sh.no, sh.whole
+	if sh.serial != t.serial {
+		b = note{noteCount, sh.serial, 0}.append(b)
+	}
+	if m.count != t.heard { // behind the claims that were made before
+		b = note{noteHeard, m.count, 0}.append(b)
+	}
+	t.at, t.no, t.whole, t.serial, t.heard = sh.at, sh.no, sh.whole, sh.serial, m.count
 	return b
 }
 
@@ -188,7 +204,6 @@ func (sh *Share) heed(p peer.ID, n note) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	m := sh.members[p]
-	m.told = true
 	switch n.kind {
 	case noteClaim, noteDrop:
 		for i := n.first; i < n.first+n.n; i++ {
@@ -203,11 +218,15 @@ func (sh *Share) heed(p peer.ID, n note) {
 			sh.yield(i)
 		}
 	case noteAt:
-		m.at = n.first
+		m.at, m.told = n.first, true // behind its claims
 	case noteNo:
 		m.no = true
 	case noteWhole:
 		m.whole = true
+	case noteCount:
+		m.count = n.first
+	case noteHeard:
+		m.heard = n.first
 	}
 	sh.tell()
 }

@@ -16,6 +16,12 @@ const (
 	planTime = 250 * time.Millisecond // after which it is looked again what is late
 	maxReads = 2                      // ranges that one member sends at once
 	maxAsked = 2                      // ranges that the origin sends at once
+	maxSolo  = 4                      // likewise, as long as nobody else has come
+	maxAhead = 8                      // ranges that were claimed, and that the origin is not asked for yet
+	// How long who is alone takes ranges, so that others may still come at no cost.
+	soloTime = 5 * time.Second
+	// How long a member may take to tell of itself, and to hear of a claim.
+	hearTime = 3 * time.Second
 	// How long a range may be claimed by nobody before another than the one whose turn
 	// it is claims it, and as much longer for each after that.
 	graceTime = time.Second
@@ -98,7 +104,7 @@ func (sh *Share) plan() {
 		}
 		m, mine, fresh := sh.choose(i, now)
 		news = news || fresh
-		if m == nil && !mine || mine && r.asking >= maxAsked {
+		if m == nil && !mine || mine && (r.asking >= r.most(now) || !sh.settled(i, now)) {
 			continue
 		}
 		if sl == nil {
@@ -124,8 +130,11 @@ func (sh *Share) plan() {
 // before the ranges that are here when there is nobody any more.
 func (r *Reader) limit(first int, now time.Time) int {
 	sh := r.sh
-	if sh.crowded(now) {
+	switch {
+	case sh.crowded(now):
 		return min(first+sh.near(), sh.count)
+	case r.waits(now):
+		return min(first+maxSolo, sh.count)
 	}
 	end := first
 	for i, sl := range r.slots {
@@ -134,6 +143,19 @@ func (r *Reader) limit(first int, now time.Time) int {
 		}
 	}
 	return end
+}
+
+// waits tells whether others may still come who began at about the same time.
+func (r *Reader) waits(now time.Time) bool {
+	return r.sh.company && r.failed == nil && !r.alone && r.lone == nil && now.Sub(r.began) < soloTime
+}
+
+// most is how many ranges the origin is asked for at once.
+func (r *Reader) most(now time.Time) int {
+	if r.sh.crowded(now) {
+		return maxAsked
+	}
+	return maxSolo
 }
 
 // choose says who sends a range: a member, or the origin if mine is true, or nobody
@@ -155,18 +177,67 @@ func (sh *Share) choose(i int, now time.Time) (from *member, mine, fresh bool) {
 		return from, false, had
 	case had:
 		return nil, true, false
-	case sh.no || !sh.turn(i, now):
+	case sh.no || sh.r.ahead(i) >= maxAhead || !sh.turn(i, now):
 		return nil, false, false
 	}
-	sh.mine.put(i, true)
+	sh.claim(i, now)
 	return nil, true, true
+}
+
+// ahead is how many ranges before one are claimed that the origin is not asked for yet.
+func (r *Reader) ahead(before int) (n int) {
+	for i := range r.sh.claims {
+		if i >= before {
+			continue
+		}
+		if sl := r.slots[i]; r.sh.mine.has(i) && (sl == nil || !sl.busy && sl.filled < len(sl.buf)) {
+			n++
+		}
+	}
+	return n
+}
+
+// claim notes that this node will have a range from the origin.
+func (sh *Share) claim(i int, now time.Time) {
+	sh.mine.put(i, true)
+	sh.serial++
+	sh.claims[i] = claim{sh.serial, now}
+}
+
+// claim is when a range was claimed: by number, and in time.
+type claim struct {
+	serial int
+	at     time.Time
+}
+
+// settled tells whether all members have heard of a claim. Who had claimed the same
+// before it heard has told so before it said that it heard: a range is not asked for
+// twice. Who came later tells what it has claimed before, and is told of this claim
+// before it makes any more.
+func (sh *Share) settled(i int, now time.Time) bool {
+	c := sh.claims[i]
+	for _, m := range sh.members {
+		late := m.since.After(c.at)
+		since := c.at
+		if late {
+			since = m.since
+		}
+		switch {
+		case !m.present(now) || m.deaf || m.whole || m.heard >= c.serial || late && m.told:
+		case now.Sub(since) > hearTime:
+			m.deaf = true
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // turn tells whether this node is to claim a range that nobody has claimed.
 func (sh *Share) turn(i int, now time.Time) bool {
 	all := []peer.ID{sh.s.cfg.Host.ID()}
 	for _, m := range sh.members {
-		if m.present(now) && !m.told && now.Sub(m.since) < graceTime {
+		if m.present(now) && !m.told && now.Sub(m.since) < hearTime {
 			return false // what it has claimed is on its way
 		}
 		// The others may be a little behind.

@@ -34,11 +34,12 @@ type Reader struct {
 	taken  int64             // bytes of Config.Memory
 	asking int               // ranges that the origin is asked for
 	seen   map[int]time.Time // since when a range waits for somebody to claim it
-	moved  time.Time         // since when the reader is where it is
-	pace   time.Duration     // that a range of a member takes; 0 if it is not known
-	failed error             // of the origin
-	alone  bool              // the origin can't send ranges
-	over   bool              // nothing is begun any more
+	began  time.Time
+	moved  time.Time     // since when the reader is where it is
+	pace   time.Duration // that a range of a member takes; 0 if it is not known
+	failed error         // of the origin
+	alone  bool          // the origin can't send ranges
+	over   bool          // nothing is begun any more
 }
 
 // slot is a range in memory, or on its way there.
@@ -60,7 +61,7 @@ func (sh *Share) Open(ctx context.Context, off int64, lone io.ReadCloser, open O
 	ctx, cancel := context.WithCancel(ctx)
 	r := &Reader{
 		sh: sh, start: off, pos: off, lone: lone, cancel: cancel,
-		slots: make(map[int]*slot), seen: make(map[int]time.Time), moved: time.Now(),
+		slots: make(map[int]*slot), seen: make(map[int]time.Time), began: time.Now(), moved: time.Now(),
 		done: func() error { return context.Cause(ctx) },
 	}
 	r.rest = func(off int64) (io.ReadCloser, error) {
@@ -194,6 +195,7 @@ func (r *Reader) give(p []byte, i int, sl *slot) int {
 	}
 	delete(r.slots, i)
 	delete(r.seen, i)
+	delete(sh.claims, i)
 	r.free = append(r.free, sl.buf[:cap(sl.buf)])
 	r.moved = time.Now()
 	sh.at = i + 1
@@ -211,7 +213,7 @@ func (r *Reader) goesAlone(i int) bool {
 	if r.alone {
 		return !sh.claimed(i, now)
 	}
-	if sh.crowded(now) {
+	if sh.crowded(now) || r.waits(now) {
 		return false
 	}
 	for _, sl := range r.slots {

@@ -136,6 +136,9 @@ func (s *Service) meetNew() {
 	}
 }
 
+// Company tells whether there are peers that may fetch the same as this node.
+func (s *Service) Company() bool { return len(s.peers()) > 0 }
+
 // peers returns connected peers that may speak the protocol, in any order.
 func (s *Service) peers() (some []peer.ID) {
 	all := s.cfg.Host.Network().Peers()

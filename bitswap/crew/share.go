@@ -33,6 +33,7 @@ type Share struct {
 	content Content
 	step    int64 // bytes of a range; the last one may be shorter
 	count   int   // ranges
+	company bool  // there was somebody to ask at the beginning
 	wake    chan struct{}
 	cancel  context.CancelFunc
 	running sync.WaitGroup // but for links, which are the service's
@@ -42,10 +43,12 @@ type Share struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed when something changed
 	members map[peer.ID]*member
-	linked  map[peer.ID]bool // whom this node tells of itself, or asks whether to
+	linked  map[peer.ID]bool // whom this node tells of itself, or asks whether to; true: who came meanwhile
 	greet   []greeting       // who is to be
 	asked   int              // who has not answered, of those at the beginning
 	mine    marks            // ranges that this node has from the origin, or will
+	claims  map[int]claim    // when those were claimed that are not in memory yet
+	serial  int              // claims so far
 	got     marks            // those that it has
 	at      int              // ranges that were taken in
 	no      bool             // the origin is asked for no more ranges
@@ -82,7 +85,7 @@ func (s *Service) Join(ctx context.Context, c Content) *Share {
 	sh := &Share{
 		s: s, content: c, step: step, count: int((c.Size + step - 1) / step),
 		wake: make(chan struct{}, 1), met: make(chan struct{}), left: make(chan struct{}), changed: make(chan struct{}),
-		members: make(map[peer.ID]*member), linked: make(map[peer.ID]bool),
+		members: make(map[peer.ID]*member), linked: make(map[peer.ID]bool), claims: make(map[int]claim),
 	}
 	sh.mine, sh.got = newMarks(sh.count), newMarks(sh.count)
 	first := s.peers()
@@ -92,9 +95,9 @@ func (s *Service) Join(ctx context.Context, c Content) *Share {
 		return nil
 	}
 	s.shares[c.Sum] = sh
-	sh.asked = len(first)
+	sh.asked, sh.company = len(first), len(first) > 0
 	for _, p := range first {
-		sh.linked[p] = true
+		sh.linked[p] = false
 		sh.greet = append(sh.greet, greeting{p, true})
 	}
 	if len(first) == 0 {
@@ -117,6 +120,10 @@ func (sh *Share) Crowded() bool {
 	defer sh.mu.Unlock()
 	return sh.crowded(time.Now())
 }
+
+// Company tells whether others were connected at the beginning who may come to fetch
+// the content, too: until then, and for a while, the Reader takes ranges.
+func (sh *Share) Company() bool { return sh.company }
 
 // Parts returns what came from whom.
 func (sh *Share) Parts() []Part {
@@ -213,8 +220,10 @@ func (sh *Share) tell() {
 func (sh *Share) meet(p peer.ID) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if !sh.linked[p] && len(sh.linked) < 2*maxMembers {
+	if _, ok := sh.linked[p]; ok {
 		sh.linked[p] = true
+	} else if len(sh.linked) < 2*maxMembers {
+		sh.linked[p] = false
 		sh.greet = append(sh.greet, greeting{p: p})
 		sh.poke()
 	}

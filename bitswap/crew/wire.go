@@ -30,6 +30,8 @@ const ID = protocol.ID("/hypha/crew/1")
 //	at      range, 0             all before it were taken in
 //	no      0, 0                 it asks its origin for no more ranges
 //	whole   0, 0                 it has verified all, and sends any range from now on
+//	count   number, 0            it has told all its claims up to that number
+//	heard   number, 0            it has heard the asker's count
 //
 // A read is answered with pieces: a length of four bytes and so many bytes of content.
 // A piece of no bytes says that more will come. A stream that ends early was refused.
@@ -46,6 +48,8 @@ const (
 	noteAt
 	noteNo
 	noteWhole
+	noteCount
+	noteHeard
 )
 
 const (
@@ -105,7 +109,8 @@ func readNote(r io.Reader, count int) (n note, err error) {
 		return n, err
 	}
 	n = note{b[0], int(binary.BigEndian.Uint32(b[1:])), int(binary.BigEndian.Uint32(b[5:]))}
-	if n.kind < noteClaim || n.kind > noteWhole || n.first > count || n.n > count-n.first {
+	counts := (n.kind == noteCount || n.kind == noteHeard) && n.n == 0
+	if n.kind < noteClaim || n.kind > noteHeard || !counts && (n.first > count || n.n > count-n.first) {
 		return n, fmt.Errorf("note %+v of %d ranges: %w", n, count, errWire)
 	}
 	return n, nil

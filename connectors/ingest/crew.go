@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -31,8 +32,7 @@ type joint struct {
 // joinCrew has a flight share the work of an origin, where its content is known and
 // for everybody: as with asksPeers, nobody is told of what comes with a credential.
 func (e *Engine) joinCrew(ctx context.Context, f *flight, want expected) {
-	it := f.item
-	if e.cfg.Crew == nil || f.joint != nil || f.alone || want.sha256 == nil || it.Scope != "" || it.Local {
+	if !e.mayShare(f, want) {
 		return
 	}
 	share := e.cfg.Crew.Join(ctx, crew.Content{Sum: *want.sha256, Size: want.size, Read: f.part.read})
@@ -42,6 +42,11 @@ func (e *Engine) joinCrew(ctx context.Context, f *flight, want expected) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.joint = &joint{share: share, via: make(map[string]int64), open: make(map[*ranged]*connectors.Body)}
+}
+
+// mayShare tells whether a flight is to join others, and has not yet.
+func (e *Engine) mayShare(f *flight, want expected) bool {
+	return e.cfg.Crew != nil && f.joint == nil && !f.alone && want.sha256 != nil && f.item.Scope == "" && !f.item.Local
 }
 
 // leaveCrew ends that. whole says that the content is in the store, for everybody.
@@ -61,18 +66,46 @@ func (f *flight) goAlone() {
 	f.alone = true
 }
 
-// shared returns a body for a content that others fetch, too, so that nobody has to ask
-// for all of it; nil if there is nobody.
+// measure asks the origin for the size of a content that others may fetch, too, and has
+// the flight join them: who opens all of it to learn its size has much of it sent that
+// others have been sent, too.
+func (e *Engine) measure(ctx context.Context, f *flight) error {
+	it := f.item
+	if !e.mayShare(f, expect(it)) || it.Size >= 0 || !e.cfg.Crew.Company() {
+		return nil
+	}
+	body, err := it.Open(ctx, 0, 1, nil)
+	if err != nil {
+		return err
+	}
+	want, err := expect(it).with(it, body)
+	if !body.Unparted {
+		_, rerr := io.Copy(io.Discard, body) // so that the connection can be used again
+		err = errors.Join(err, rerr)
+	}
+	_ = body.Close() // it was only read
+	if err != nil || body.Unparted {
+		return err
+	}
+	f.item.Size = want.size
+	e.joinCrew(ctx, f, want)
+	return nil
+}
+
+// shared returns a body for a content that others fetch, too, or may begin to, so that
+// nobody has to ask for all of it; nil if there is nobody.
 func (e *Engine) shared(ctx context.Context, f *flight) *connectors.Body {
-	if f.joint == nil || !f.joint.met(ctx, e.cfg.Patience) {
+	if f.joint == nil {
+		return nil
+	}
+	if f.joint.met(ctx, e.cfg.Patience); !f.joint.share.Company() && !f.joint.share.Crowded() {
 		return nil
 	}
 	return &connectors.Body{Size: f.item.Size}
 }
 
-// met waits for the answers of those who are connected, and tells whether anybody
-// fetches the content, too.
-func (j *joint) met(ctx context.Context, patience time.Duration) bool {
+// met waits for the answers of those who are connected.
+func (j *joint) met(ctx context.Context, patience time.Duration) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -80,7 +113,6 @@ func (j *joint) met(ctx context.Context, patience time.Duration) bool {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return j.share.Crowded()
 }
 
 // share makes a body that was opened one that takes ranges from others, too.

@@ -162,6 +162,11 @@ func (e *Engine) downloadDirect(ctx context.Context, f *flight, share *dag.Share
 // attempt is download with one beginning, or with none if that is nil.
 func (e *Engine) attempt(ctx context.Context, f *flight, share *dag.Share, b *beginning) (got Fetched, err error) {
 	defer func() { e.settle(ctx, b, err) }()
+	if b == nil {
+		if err := e.measure(ctx, f); err != nil {
+			return Fetched{}, err
+		}
+	}
 	var hit Fetched
 	body := e.shared(ctx, f)
 	if body == nil {
