@@ -5,10 +5,11 @@ export RAPID_SEED ?= 1
 build:   ; CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 install: ; CGO_ENABLED=0 go install -trimpath ./cmd/hypha-node
 test:    ; go test $(ARGS) ./...
-race:    ; CGO_ENABLED=1 go test -race $(ARGS) $(or $(PKGS),./...)
+# A program that is built for it sleeps a second at its end, scripts run hundreds.
+race:    ; CGO_ENABLED=1 GORACE="atexit_sleep_ms=10 $(GORACE)" go test -race $(ARGS) $(or $(PKGS),./...)
 lint:    ; golangci-lint run ./...
 fuzz:    ; .ci/fuzz $(or $(FUZZTIME),20s)
-interop: ; go test -count=1 -timeout=40m $(ARGS) ./testground/interop -size=2147483648
+interop: ; go test -count=1 -timeout=40m $(if $(RUN),-run=$(RUN)) $(ARGS) ./testground/interop -size=2147483648
 bench:   build ; go run ./testground/bench -binary bin/hypha-node $(ARGS)
 gateway-conformance: build ; .ci/gateway-conformance bin/hypha-node
 sim:     ; go test -count=1 -v -timeout=20m $(ARGS) ./testground/sim -run '$(or $(CASE),.)' -all -out=$(CURDIR)/testground/out

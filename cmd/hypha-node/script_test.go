@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 //	post SOCKET PATH FILE       posts a file to a Unix socket and prints the answer; fails unless it is 200
 //	text FILE TEXT              makes a file without a newline at its end
 //	random FILE BYTES SEED      makes a file
+//	save FILE PROGRAM ARG…      what a program prints goes into a file; exec would quote it in the log
 //	await FILE REGEXP           waits until a file that somebody writes matches
 //	same A B                    equal content
 //	mode MODE PATH…             permissions, octal
@@ -54,6 +55,7 @@ func TestScripts(t *testing.T) {
 				"HF_HOME="+filepath.Join(env.WorkDir, "hf"),
 				"NO_PROXY=127.0.0.1",
 				"TZ=UTC",
+				"GORACE="+os.Getenv("GORACE"), // the scripts' hypha-node is this very program
 				"CID_HELLO=bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e", // of "hello world"
 				"CID_NOBODY=bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy",
 			)
@@ -62,7 +64,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": cmdCode, "capture": cmdCapture, "daemon": cmdDaemon, "origin": cmdOrigin, "hub": cmdHub,
-			"post": cmdPost, "random": cmdRandom, "text": cmdText, "same": cmdSame, "mode": cmdMode, "signal": cmdSignal, "await": cmdAwait,
+			"post": cmdPost, "random": cmdRandom, "save": cmdSave, "text": cmdText, "same": cmdSame, "mode": cmdMode, "signal": cmdSignal, "await": cmdAwait,
 		},
 		Condition:           haveMode,
 		RequireExplicitExec: true,
@@ -147,6 +149,16 @@ func cmdRandom(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(errors.Join(err, f.Close()))
 }
 
+func cmdSave(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, len(args) >= 2, "save FILE PROGRAM ARG…")
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	cmd := program(ts, args[1:]...)
+	cmd.Stdout, cmd.Stderr = f, ts.Stderr()
+	err = cmd.Run()
+	ts.Check(errors.Join(err, f.Close()))
+}
+
 func cmdText(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, len(args) == 2, "text FILE TEXT")
 	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o777))
@@ -180,7 +192,7 @@ func cmdMode(ts *testscript.TestScript, neg bool, args []string) {
 // environ returns the variables of a script that programs need.
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "HYPHA_REPO", "HF_ENDPOINT", "HF_HOME", "HF_TOKEN", "NO_PROXY", "TZ", "GOCOVERDIR"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "HYPHA_REPO", "HF_ENDPOINT", "HF_HOME", "HF_TOKEN", "NO_PROXY", "TZ", "GOCOVERDIR", "GORACE"} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}
