@@ -3,6 +3,7 @@
 // Hub's own clients, which must accept the stand-in that our tests take for the
 // Hub.
 //
-// A test whose program is not there is skipped and says so. `make interop` runs
-// with files of 2 GiB, `make test` with small ones.
+// A test whose program is not there is skipped and says so. `make test` runs
+// with big files of 64 MiB, `make interop` with ones of 2 GiB, and `make interop
+// RUN=TestBig` only the tests that have any.
 package interop

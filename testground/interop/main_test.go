@@ -12,8 +12,18 @@ import (
 	"github.com/hypha-node/hypha-node/testground/rig"
 )
 
-// size is how big the big files are, in bytes.
+// size is how big the big files are, in bytes. CI gives it to the tests whose names
+// begin with TestBig, and runs the others once.
 var size = flag.Int64("size", 64<<20, "bytes of the big files")
+
+// big returns the size of a big file.
+func big(t *testing.T) int64 {
+	t.Helper()
+	if !strings.HasPrefix(t.Name(), "TestBig") {
+		t.Fatal("a test of big files is called TestBig…")
+	}
+	return *size
+}
 
 // binary is the command under test, built once by TestMain.
 var binary string

@@ -36,14 +36,14 @@ func pin(t *testing.T, k *rig.Kubo, root string) {
 	}
 }
 
-// TestTransfer moves a file between our node and Kubo, both ways: pinned,
+// TestBigTransfer moves a file between our node and Kubo, both ways: pinned,
 // streamed and written out.
-func TestTransfer(t *testing.T) {
+func TestBigTransfer(t *testing.T) {
 	k, n := startKubo(t), start(t)
 	run(t, n, "connect", address(t, k))
 
 	t.Run("from us to Kubo", func(t *testing.T) {
-		name, sum := random(t, 1, *size)
+		name, sum := random(t, 1, big(t))
 		root := run(t, n, "add", "-q", name)
 		pin(t, k, root)
 		hash := sha256.New()
@@ -86,7 +86,7 @@ func TestTransfer(t *testing.T) {
 		sameTree(t, dir, out)
 	})
 	t.Run("from Kubo to us", func(t *testing.T) {
-		name, sum := random(t, 2, *size)
+		name, sum := random(t, 2, big(t))
 		root, err := k.Add(rig.Within(t), name)
 		ok(t, err)
 		out := filepath.Join(t.TempDir(), "out")

@@ -82,31 +82,36 @@ http {
 	})
 }
 
-// Requests returns how many requests for path nginx has answered, and with how
-// many bytes of body.
-func (n *Nginx) Requests(path string) (count int, bytes int64, err error) {
+// Served is what nginx has answered to one request.
+type Served struct {
+	Status int
+	Bytes  int64 // of the body
+}
+
+// Requests returns what nginx has answered to requests for path, in the order in which
+// they ended. Its log comes after the answers.
+func (n *Nginx) Requests(path string) (all []Served, err error) {
 	text, err := os.ReadFile(n.logs)
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, 0, nil
+		return nil, nil
 	}
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
 	for line := range strings.Lines(string(text)) {
 		_, rest, ok := strings.Cut(line, "\"GET "+path+" ")
 		if !ok {
 			continue
 		}
-		var status int
-		var sent int64
+		var s Served
 		if _, after, ok := strings.Cut(rest, "\" "); ok {
-			if _, err := fmt.Sscan(after, &status, &sent); err != nil {
-				return count, bytes, fmt.Errorf("nginx log: %w: %q", err, line)
+			if _, err := fmt.Sscan(after, &s.Status, &s.Bytes); err != nil {
+				return all, fmt.Errorf("nginx log: %w: %q", err, line)
 			}
 		}
-		count, bytes = count+1, bytes+sent
+		all = append(all, s)
 	}
-	return count, bytes, nil
+	return all, nil
 }
 
 // Stop ends nginx.
