@@ -2,7 +2,9 @@ package rest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,37 +24,41 @@ import (
 // request on the connection.
 func TestDeadlinesEndWithTheirPart(t *testing.T) {
 	const short = 30 * time.Millisecond
-	release := make(chan struct{})
-	s := serve(t, Config{BodyTimeout: short, SendTimeout: short, Job: &scripted{
-		fetch: func(ctx context.Context, _ bridge.FetchRequest) ([]bridge.Result, error) {
-			select {
-			case <-release:
-				return []bridge.Result{}, nil
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
-		},
-	}})
-	timer := time.AfterFunc(5*short, func() { close(release) })
-	defer timer.Stop()
-	conn := dial(t, s.socket)
-	defer conn.Close()
-	r := bufio.NewReader(conn)
-	const body = `"https://h/x"`
-	for i := range 3 {
-		fmt.Fprintf(conn, "POST /resources/fetch HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		resp, err := http.ReadResponse(r, nil)
-		if err != nil {
-			t.Fatalf("request %d: %v", i, err)
+	pass := func(ctx context.Context, d time.Duration) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatalf("request %d: %s, %v", i, resp.Status, err)
-		}
-		resp.Body.Close()
-		pause := time.NewTimer(2 * short) // longer than the deadline that the answer was written under
-		<-pause.C
 	}
+	bubble(t, Config{BodyTimeout: short, SendTimeout: short, Job: &scripted{
+		fetch: func(ctx context.Context, _ bridge.FetchRequest) ([]bridge.Result, error) {
+			return []bridge.Result{}, pass(ctx, 5*short)
+		},
+	}}, func(t *testing.T, dial func() net.Conn) {
+		conn := dial()
+		defer conn.Close()
+		r := bufio.NewReader(conn)
+		for i := range 3 {
+			fmt.Fprint(conn, fetchIt)
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatalf("request %d: %v", i, err)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("request %d: %s, %v", i, resp.Status, err)
+			}
+			resp.Body.Close()
+			if err := pass(t.Context(), 2*short); err != nil { // longer than the deadline that the answer was written under
+				t.Fatal(err)
+			}
+		}
+	})
 }
+
+// fetchIt is a request as a client writes it.
+const fetchIt = "POST /resources/fetch HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n\"https://h/x\""
 
 // A client that goes away ends the work that was done for it.
 func TestDisconnectCancels(t *testing.T) {
@@ -64,7 +70,7 @@ func TestDisconnectCancels(t *testing.T) {
 		return nil, ctx.Err()
 	}}})
 	conn := dial(t, s.socket)
-	fmt.Fprint(conn, "POST /resources/fetch HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n\"https://h/x\"")
+	fmt.Fprint(conn, fetchIt)
 	bridgetest.Wait(t, begun, "the fetch")
 	conn.Close()
 	bridgetest.Wait(t, ended, "the end of the fetch")
@@ -79,21 +85,32 @@ func TestSlowReader(t *testing.T) {
 			Metadata: bridge.Metadata{Source: "http", From: "store"},
 		}
 	}
-	s := serve(t, Config{SendTimeout: 100 * time.Millisecond, Job: &scripted{fetch: func(context.Context, bridge.FetchRequest) ([]bridge.Result, error) {
+	bubble(t, Config{SendTimeout: time.Second, Job: &scripted{fetch: func(context.Context, bridge.FetchRequest) ([]bridge.Result, error) {
 		return many, nil
-	}}})
-	conn := dial(t, s.socket)
-	defer conn.Close()
-	fmt.Fprint(conn, "POST /resources/fetch HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n\"https://h/x\"")
-	// Stop has to wait for the handler: that it returns is the proof.
-	r := bufio.NewReader(conn)
-	if _, err := r.Peek(1); err != nil {
-		t.Fatal(err)
-	}
-	if a := s.fetch(`"https://h/x"`); len(a.files(t)) != len(many) {
-		t.Errorf("%d files", len(a.files(t)))
-	}
-	s.stop()
+	}}}, func(t *testing.T, dial func() net.Conn) {
+		silent, slow := dial(), dial()
+		defer silent.Close()
+		defer slow.Close()
+		fmt.Fprint(silent, fetchIt)
+		fmt.Fprint(slow, fetchIt)
+		resp, err := http.ReadResponse(bufio.NewReader(slow), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var body bytes.Buffer
+		for err == nil {
+			<-time.After(100 * time.Millisecond)
+			_, err = io.CopyN(&body, resp.Body, 16<<10)
+		}
+		var got []bridge.Result
+		if err := json.Unmarshal(body.Bytes(), &got); err != nil || len(got) != len(many) {
+			t.Errorf("%d files, %v", len(got), err)
+		}
+		if n, err := io.Copy(io.Discard, silent); err != nil || n >= int64(body.Len()) { // it was given up
+			t.Errorf("%d bytes, %v", n, err)
+		}
+	})
 }
 
 func TestTooManyConnections(t *testing.T) {
