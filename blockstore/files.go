@@ -210,7 +210,7 @@ func (d *Disk) OpenFile(ctx context.Context, root cid.Cid) (*Content, error) {
 	if _, waits := d.pack.find(string(root.Hash())); waits && kindOf(e.seg) == packSegment {
 		return nil, scattered // it may be in memory still
 	}
-	file, err := opener.OpenFile(segmentName(e.seg))
+	bulk, file, err := opener.OpenFile(segmentName(e.seg))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", scattered, err)
 	}
@@ -218,5 +218,5 @@ func (d *Disk) OpenFile(ctx context.Context, root cid.Cid) (*Content, error) {
 		return nil, err
 	}
 	d.useBlock(root.Hash(), e)
-	return &Content{File: file, Off: e.off, Size: f.Size}, nil
+	return &Content{File: file, Off: e.off, Size: f.Size, bulk: bulk}, nil
 }

@@ -11,7 +11,7 @@ type hookFS struct {
 }
 
 func (h hookFS) Open(name string, mode vfs.Mode) (vfs.File, error) {
-	if mode == vfs.Read {
+	if mode == vfs.Read || mode == vfs.ReadBulk {
 		return h.FS.Open(name, mode)
 	}
 	h.hook("before open")

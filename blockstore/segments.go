@@ -106,9 +106,13 @@ func (s *segments) acquire(id uint64) (*openSegment, error) {
 		s.lru.MoveToFront(e)
 		return s.take(e), nil
 	}
-	f, err := s.fs.Open(segmentName(id), vfs.Read)
+	mode := vfs.Read
+	if kindOf(id) == fileSegment {
+		mode = vfs.ReadBulk
+	}
+	f, err := s.fs.Open(segmentName(id), mode)
 	for noDescriptors(err) && s.evict() {
-		f, err = s.fs.Open(segmentName(id), vfs.Read)
+		f, err = s.fs.Open(segmentName(id), mode)
 	}
 	if err != nil {
 		return nil, err

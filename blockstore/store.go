@@ -12,6 +12,8 @@ import (
 	boxoblockstore "github.com/ipfs/boxo/blockstore"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/blockstore/internal/vfs"
 )
 
 // Errors of this package. A missing block, file, alias or record is
@@ -109,6 +111,24 @@ type Content struct {
 	*os.File
 	Off  int64 // bytes
 	Size int64 // bytes
+
+	bulk vfs.File // File, read past the kernel's cache where that is better; may be nil
+}
+
+// ReadAt reads at an offset of the embedded file.
+func (c *Content) ReadAt(p []byte, off int64) (int, error) {
+	if c.bulk == nil {
+		return c.File.ReadAt(p, off)
+	}
+	return c.bulk.ReadAt(p, off)
+}
+
+// Close closes the file.
+func (c *Content) Close() error {
+	if c.bulk == nil {
+		return c.File.Close()
+	}
+	return c.bulk.Close()
 }
 
 // Scopes is the part of a Store that knows who may have what. What is put through

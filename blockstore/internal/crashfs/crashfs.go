@@ -182,7 +182,7 @@ func (f *FS) Open(name string, mode vfs.Mode) (vfs.File, error) {
 		case !ok:
 			return fs.ErrNotExist
 		}
-		file = &handle{fs: f, name: name, inode: i, writable: mode != vfs.Read}
+		file = &handle{fs: f, name: name, inode: i, writable: mode != vfs.Read && mode != vfs.ReadBulk}
 		return nil
 	})
 	if err != nil {

@@ -12,8 +12,9 @@ import (
 
 // OS is a directory of the machine.
 type OS struct {
-	path string
-	root *os.Root
+	path  string
+	root  *os.Root
+	reads *pastReads
 }
 
 var (
@@ -27,7 +28,7 @@ func OpenOS(path string) (*OS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &OS{path: path, root: root}, nil
+	return &OS{path: path, root: root, reads: new(pastReads)}, nil
 }
 
 // Close closes the directory; files that are open stay so.
@@ -37,7 +38,7 @@ func (o *OS) Close() error { return o.root.Close() }
 func (o *OS) Open(name string, mode Mode) (File, error) {
 	flag := os.O_RDONLY
 	switch mode {
-	case Read:
+	case Read, ReadBulk:
 	case Write, WriteBulk:
 		flag = os.O_RDWR
 	case Create, CreateBulk:
@@ -50,20 +51,37 @@ func (o *OS) Open(name string, mode Mode) (File, error) {
 		return nil, err
 	}
 	file := &osFile{f: f}
-	if mode == WriteBulk || mode == CreateBulk {
-		file.past = openPast(o.root, name)
+	switch mode {
+	case ReadBulk:
+		file.past = openPast(o, name, os.O_RDONLY)
+	case WriteBulk, CreateBulk:
+		file.past = openPast(o, name, os.O_RDWR)
+	case Read, Write, Create:
 	}
 	return file, nil
 }
 
 // OpenFile opens one file for reading.
-func (o *OS) OpenFile(name string) (*os.File, error) { return o.root.Open(name) }
+func (o *OS) OpenFile(name string) (File, *os.File, error) {
+	f, err := o.root.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &osFile{f: f, past: openPast(o, name, os.O_RDONLY)}, f, nil
+}
 
 // Rename renames one file.
-func (o *OS) Rename(oldname, newname string) error { return o.root.Rename(oldname, newname) }
+func (o *OS) Rename(oldname, newname string) error {
+	o.reads.forget(oldname)
+	o.reads.forget(newname)
+	return o.root.Rename(oldname, newname)
+}
 
 // Remove unlinks one file.
-func (o *OS) Remove(name string) error { return o.root.Remove(name) }
+func (o *OS) Remove(name string) error {
+	o.reads.forget(name)
+	return o.root.Remove(name)
+}
 
 // List reads the directory; what is not a plain file is left out.
 func (o *OS) List() ([]Info, error) {
@@ -126,10 +144,18 @@ type osFile struct {
 	past *past // nil: everything goes through the kernel's cache
 }
 
-func (f *osFile) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
-func (f *osFile) Truncate(size int64) error               { return f.f.Truncate(size) }
+func (f *osFile) Truncate(size int64) error { return f.f.Truncate(size) }
 
 func (f *osFile) Close() error { return errors.Join(f.past.close(), f.f.Close()) }
+
+func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
+	n := f.past.readAt(f.f, p, off)
+	if n == len(p) {
+		return n, nil
+	}
+	m, err := f.f.ReadAt(p[n:], off+int64(n))
+	return n + m, err
+}
 
 // writeBytes is the most that is written into the kernel's cache by one call. For a
 // larger write the kernel looks for larger stretches of free memory, and compacts
@@ -139,7 +165,7 @@ func (f *osFile) Close() error { return errors.Join(f.past.close(), f.f.Close())
 const writeBytes = 64 << 10
 
 func (f *osFile) WriteAt(p []byte, off int64) (n int, err error) {
-	if n, err = f.past.writeAt(p, off); err != nil {
+	if n, err = f.past.writeAt(f.f, p, off); err != nil {
 		return n, err
 	}
 	p, off = p[n:], off+int64(n)

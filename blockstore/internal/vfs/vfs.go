@@ -28,6 +28,11 @@ const (
 	WriteBulk
 	// CreateBulk is Create, in the same way.
 	CreateBulk
+	// ReadBulk is Read for what is large: what is read of it in large pieces comes
+	// past the kernel's cache the first two times, where the file system can and the
+	// cache has not got it, and through it from then on, so that it keeps what is read
+	// again and again.
+	ReadBulk
 )
 
 // FS is one directory. Names are single path elements. Errors wrap fs.ErrNotExist
@@ -92,6 +97,7 @@ type Durability interface {
 
 // FileOpener is an FS whose files the kernel knows.
 type FileOpener interface {
-	// OpenFile opens a file for reading.
-	OpenFile(name string) (*os.File, error)
+	// OpenFile opens a file as ReadBulk does, and gives the kernel's file too, which
+	// is closed with it.
+	OpenFile(name string) (File, *os.File, error)
 }
