@@ -11,11 +11,19 @@ import (
 )
 
 // piece is how much a link takes at a time, and pieces how many of them it has
-// under way in one direction of a connection.
+// under way in one direction of a connection, at least.
 const (
 	piece  = 64 << 10 // bytes
 	pieces = 64
 )
+
+// room returns how many pieces a link has under way: twice what fills it.
+func (k *link) room() int {
+	if k.all == nil {
+		return pieces
+	}
+	return max(pieces, int(2*k.all.rate*k.delay.Seconds())/piece)
+}
 
 // link is a TCP relay on loopback that delays and limits what goes through it, for
 // there is no such thing in every kernel.
@@ -125,7 +133,7 @@ type late struct {
 // direction moves bytes one way until they end; extra is what the first ones take
 // longer.
 func (k *link) direction(ctx context.Context, to, from net.Conn, extra time.Duration, down bool) {
-	queue := make(chan late, pieces)
+	queue := make(chan late, k.room())
 	var reader sync.WaitGroup
 	reader.Go(func() {
 		defer close(queue)

@@ -34,7 +34,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/hypha-node", "the command to measure")
 	flag.StringVar(&o.dir, "dir", "", "where to work; on the file system to be measured (default: a temporary directory)")
-	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,hf,tiny,facade,link,far,stall,expired,memory,small,peer,tree,first,ready,socket,message,burst,broadcast,flat,gc,million", "rows to measure")
+	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,hf,tiny,facade,link,far,stall,expired,memory,small,peer,long,text,tree,first,find,ready,socket,message,burst,broadcast,flat,gc,million", "rows to measure")
 	flag.StringVar(&o.json, "json", "", "also write all samples to this file")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each row")
 	flag.Int64Var(&o.size, "size", 1<<30, "bytes of the big file")
@@ -180,10 +180,16 @@ func (b *bench) build(ctx context.Context, name string, nginx *rig.Nginx) (r row
 		r, err = b.smallRow()
 	case "peer":
 		r, stop, err = b.peerRow(ctx)
+	case "long":
+		r, stop, err = b.longRow(ctx)
+	case "text":
+		r, stop, err = b.textRow(ctx)
 	case "tree":
 		r = b.treeRow()
 	case "first":
 		r = b.firstRow()
+	case "find":
+		r = b.findRow()
 	case "ready":
 		r, err = b.readyRow(ctx)
 	case "gc":
