@@ -17,7 +17,9 @@ type Stats struct {
 	Duplicates     uint64 // blocks that were here already
 	BlocksSent     uint64
 	BytesSent      uint64
-	Wanted         int // blocks that this node waits for
+	SavedSent      int64 // bytes of BytesSent that did not go over the wire, packed
+	SavedReceived  int64 // of BytesReceived
+	Wanted         int   // blocks that this node waits for
 }
 
 // Stats returns the numbers of this moment.
@@ -32,6 +34,7 @@ func (e *Exchange) Stats(ctx context.Context) (Stats, error) {
 		BlocksReceived: bs.BlocksReceived + uint64(own.BlocksReceived+own.BlocksDuplicate), BytesReceived: bs.DataReceived + uint64(own.Received+own.Duplicate),
 		Duplicates: bs.DupBlksReceived + uint64(own.BlocksDuplicate),
 		BlocksSent: bs.BlocksSent + uint64(own.BlocksSent), BytesSent: bs.DataSent + uint64(own.Sent),
+		SavedSent: own.SentSaved, SavedReceived: own.ReceivedSaved,
 	}
 	if s.Announced, err = e.prov.keys.Size(ctx); err != nil {
 		return Stats{}, fmt.Errorf("announced keys: %w", err)

@@ -35,6 +35,8 @@ type NetworkStatus struct {
 	Duplicates     uint64 `json:"duplicates"`      // counter: blocks that were here already
 	BlocksSent     uint64 `json:"blocks_sent"`     // counter
 	BytesSent      uint64 `json:"bytes_sent"`      // counter
+	SavedSent      int64  `json:"saved_sent"`      // counter: bytes of these that did not go over the wire, packed
+	SavedReceived  int64  `json:"saved_received"`  // counter: of bytes_received
 	Wanted         int    `json:"wanted"`          // blocks that are waited for
 }
 

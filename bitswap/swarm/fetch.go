@@ -26,6 +26,11 @@ type Options struct {
 	// Patience is how long a source may be silent before what only it has is asked
 	// of Fallback, too; 0 means 10 s.
 	Patience time.Duration
+	// Providers looks for peers that have the root and are not connected, and for those
+	// who are; the channel is closed when it has ended, or ctx has. It is called when
+	// nobody who is connected has anything, and when those who have will take long. Nil:
+	// nobody is looked for.
+	Providers func(ctx context.Context) <-chan peer.AddrInfo
 	// Peek says that what comes is not kept: a look at some nodes. Nobody is told of
 	// the fetch, or served from it.
 	Peek bool
@@ -41,6 +46,7 @@ type Fetch struct {
 	wake    chan struct{} // room for one: plan again
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
+	begun   time.Time
 
 	mu      sync.Mutex
 	closed  bool
@@ -57,6 +63,10 @@ type Fetch struct {
 	typical int                   // bytes of a block, as the last ones had
 	shared  bool                  // others fetch, too, and have been found
 	grace   time.Duration         // for which peers may not have said what they have
+
+	slow      time.Duration // of work is so much that others are looked for
+	searching bool          // Options.Providers looks for peers
+	searched  time.Time     // when it last began to; zero: never
 }
 
 // want is one block that is waited for.
@@ -98,7 +108,7 @@ func (s *Service) Fetch(ctx context.Context, root cid.Cid, o Options) *Fetch {
 	f := &Fetch{
 		s: s, root: root, rootKey: keyOf(root), o: o, wake: make(chan struct{}, 1), cancel: cancel,
 		wants: make(map[string]*want), tables: make(map[string]*table), places: make(map[string]*place), gifts: make(map[string][]byte),
-		sources: make(map[peer.ID]*source), refused: make(map[peer.ID]time.Time), typical: 256 << 10, grace: askGrace,
+		sources: make(map[peer.ID]*source), refused: make(map[peer.ID]time.Time), typical: 256 << 10, grace: askGrace, begun: time.Now(), slow: searchSlow,
 	}
 	if !o.Peek {
 		s.begin(ctx, f)

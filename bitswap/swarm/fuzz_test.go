@@ -76,8 +76,14 @@ func FuzzTell(f *testing.F) {
 	if err != nil {
 		f.Log(err)
 	}
+	p, err := newPacks()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { p.close() })
 	var head [headBytes]byte
 	putHead(&head, tellBlock, 12, 5)
+	f.Add(p.pack([]byte("packed, packed, packed"), nil), []byte(nil), []byte(nil))
 	f.Add(head[:], haveBody(c, 8, bitmap{1, 255}), peersBody([]peer.AddrInfo{{ID: id, Addrs: []ma.Multiaddr{addr}}}))
 	f.Fuzz(func(t *testing.T, first, have, peers []byte) {
 		if len(first) >= headBytes {
@@ -88,6 +94,9 @@ func FuzzTell(f *testing.F) {
 				if again != [headBytes]byte(first) {
 					t.Errorf("head %x became %x", first, again)
 				}
+			}
+			if data, err := p.unpack(first); err == nil && len(data) > maxBlock {
+				t.Errorf("unpacked %d bytes", len(data))
 			}
 			if err == nil && n > maxBlock {
 				t.Errorf("%d bytes", n)

@@ -32,6 +32,8 @@ const (
 func (f *Fetch) run(ctx context.Context) {
 	tick := time.NewTicker(planEvery)
 	defer tick.Stop()
+	soon := time.NewTimer(searchSoon)
+	defer soon.Stop()
 	for {
 		f.mu.Lock()
 		starving := f.plan(ctx, time.Now())
@@ -42,6 +44,7 @@ func (f *Fetch) run(ctx context.Context) {
 		select {
 		case <-f.wake:
 		case <-tick.C:
+		case <-soon.C:
 		case <-ctx.Done():
 			return
 		}
@@ -77,6 +80,9 @@ func (f *Fetch) plan(ctx context.Context, now time.Time) (starving []*want) {
 		}
 	}
 	p.left = p.remains()
+	if p.searches() {
+		f.work.Go(func() { f.search(ctx) })
+	}
 	for _, s := range ready {
 		p.trim(s)
 	}
@@ -120,7 +126,7 @@ func (f *Fetch) recruit(ctx context.Context) {
 			continue
 		}
 		s := &source{
-			f: f, p: info.ID, kick: make(chan struct{}, 1), state: -1,
+			f: f, p: info.ID, made: time.Now(), kick: make(chan struct{}, 1), state: -1,
 			bits: make(map[string]bitmap), lacks: make(map[string]time.Time), listed: make(map[uint32]*want),
 		}
 		f.sources[info.ID] = s
@@ -219,7 +225,7 @@ func rank(key string, id peer.ID) uint64 {
 
 // assign finds a source for a want; false when there is none now.
 func (p *planner) assign(w *want) bool {
-	if !w.fallen.IsZero() && p.now.Sub(w.fallen) < fallTime {
+	if !w.fallen.IsZero() && p.now.Sub(w.fallen) < fallTime && !p.newcomer(w) {
 		return true // it has been asked for elsewhere
 	}
 	if s := p.pick(w, statePart); s != nil {

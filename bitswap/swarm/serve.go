@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type asker struct {
 	info peer.AddrInfo
 	root cid.Cid
 	peek bool // it keeps nothing
+	pack packing
 	sp   *spread
 	wake chan struct{} // room for one
 
@@ -92,6 +94,7 @@ func (s *Service) serve(ctx context.Context, cancel context.CancelFunc, st netwo
 		return err
 	}
 	a := &asker{s: s, st: st, p: st.Conn().RemotePeer(), root: root, peek: kind == askPeek, wake: make(chan struct{}, 1), sent: make(map[string]struct{}), knows: make(map[string]bitmap), state: -1}
+	a.pack.policy = s.packs.policy
 	a.info = peer.AddrInfo{ID: a.p, Addrs: s.cfg.Host.Peerstore().Addrs(a.p)}
 	if a.sp, err = s.attend(ctx, a); err != nil {
 		return err
@@ -204,6 +207,8 @@ func (a *asker) read(ctx context.Context, in io.Reader, buf []byte) error {
 				return fmt.Errorf("mode: %w", errFrame)
 			}
 			a.sp.mode(a, body[0] == 1)
+		case askPacks:
+			a.pack.wanted.Store(bytes.IndexByte(body, packZstd) >= 0)
 		default: // of a later version
 		}
 		if err != nil {

@@ -46,6 +46,10 @@ type Traffic struct {
 	Control   int64 // bytes sent that are no blocks
 
 	BlocksSent, BlocksReceived, BlocksDuplicate int64 // blocks of Sent, Received, Duplicate
+
+	// Of Sent and of what came: bytes that did not go over the wire, since blocks were
+	// packed; negative where a peer packs what gets larger by it.
+	SentSaved, ReceivedSaved int64
 }
 
 // tally counts blocks.
@@ -67,6 +71,7 @@ type Service struct {
 
 	sent, received, duplicate tally
 	control                   atomic.Int64
+	packs                     *packs
 
 	mu      sync.Mutex
 	closed  bool
@@ -91,9 +96,12 @@ func New(c Config) (*Service, error) {
 		open: make(map[network.Stream]context.CancelFunc), count: make(map[peer.ID]int), banned: make(map[peer.ID]time.Time),
 	}
 	var err error
+	if s.packs, err = newPacks(); err != nil {
+		return nil, err
+	}
 	s.events, err = c.Host.EventBus().Subscribe([]any{new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerProtocolsUpdated)}, eventbus.Name("hypha/swarm"))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.packs.close())
 	}
 	s.wg.Go(s.greet)
 	c.Host.SetStreamHandler(ID, s.handle)
@@ -112,7 +120,7 @@ func (s *Service) Close() error {
 	s.mu.Unlock()
 	err := s.events.Close()
 	s.wg.Wait()
-	return err
+	return errors.Join(err, s.packs.close())
 }
 
 // Traffic returns the counters.
@@ -120,6 +128,7 @@ func (s *Service) Traffic() Traffic {
 	return Traffic{
 		Sent: s.sent.bytes.Load(), Received: s.received.bytes.Load(), Duplicate: s.duplicate.bytes.Load(), Control: s.control.Load(),
 		BlocksSent: s.sent.count.Load(), BlocksReceived: s.received.count.Load(), BlocksDuplicate: s.duplicate.count.Load(),
+		SentSaved: s.packs.saved.bytes.Load(), ReceivedSaved: s.packs.spared.bytes.Load(),
 	}
 }
 

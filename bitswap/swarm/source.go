@@ -29,6 +29,8 @@ type source struct {
 	p  peer.ID
 	st network.Stream // nil while it is dialled
 
+	made time.Time
+
 	kick chan struct{} // room for one: there is something to write
 	out  []byte
 
@@ -109,7 +111,7 @@ func (s *source) run(ctx context.Context, info peer.AddrInfo) error {
 	if s.f.o.Peek {
 		kind = askPeek
 	}
-	hello := helloFrame(kind, s.f.root)
+	hello := append(helloFrame(kind, s.f.root), packsFrame()...)
 	s.f.mu.Lock()
 	if s.ended {
 		s.f.mu.Unlock()
@@ -197,6 +199,8 @@ func (s *source) read(st network.Stream) error {
 		switch kind {
 		case tellBlock:
 			err = s.block(number, body)
+		case tellPacked:
+			err = s.packed(number, body)
 		case tellGift:
 			if gifts += n; gifts > maxGifts {
 				return fmt.Errorf("gifts of %d bytes: %w", gifts, errFrame)
@@ -251,6 +255,25 @@ func (s *source) block(number uint32, data []byte) error {
 		s.f.s.duplicate.add(len(data))
 	}
 	return nil
+}
+
+// packed takes in a block that was packed. One that is not waited for is not unpacked,
+// and wrong ones end the source, so that each want costs the unpacking of one block.
+func (s *source) packed(number uint32, body []byte) error {
+	s.f.mu.Lock()
+	w := s.listed[number]
+	s.f.mu.Unlock()
+	if w == nil {
+		s.f.s.duplicate.add(len(body))
+		return nil
+	}
+	data, err := s.f.s.packs.unpack(body)
+	if err != nil {
+		s.f.s.ban(s.p, err)
+		return err
+	}
+	s.f.s.packs.spared.add(len(data) - len(body))
+	return s.block(number, data)
 }
 
 // gift takes in a block that was not asked for and may be wanted soon. What it is

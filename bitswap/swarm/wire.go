@@ -23,6 +23,7 @@ const ID = protocol.ID("/hypha/fetch/1")
 //	want    number, spans            blocks are numbered from it on, in their order
 //	cancel  runs of numbers
 //	mode    1: others are asked, too: blocks may be held back. 0: not. Also a sign of life
+//	packs   ways to pack blocks, a byte each, that the asker unpacks. 1: zstd
 //
 // A span is a byte 0 and a CID: that block; or a byte 1, the CID of a node, and the
 // first and the count of its links: those blocks.
@@ -32,6 +33,7 @@ const (
 	askCancel
 	askMode
 	askPeek
+	askPacks
 )
 
 // A holder answers with frames whose head is eight bytes: what it is, three bytes of
@@ -45,6 +47,7 @@ const (
 //	gift   a block that will be wanted
 //	busy   there is something to send, but not yet
 //	held   of that number: somebody else was given it, and may be asked
+//	packed of that number: length of the block in four bytes, and a frame of zstd (RFC 8878)
 const (
 	tellState = iota + 1
 	tellHave
@@ -54,6 +57,7 @@ const (
 	tellGift
 	tellBusy
 	tellHeld
+	tellPacked
 )
 
 // What a holder has of a root.
@@ -124,6 +128,8 @@ func parseHello(b []byte) (cid.Cid, error) {
 	}
 	return c, nil
 }
+
+func packsFrame() []byte { return endFrame(append(newFrame(askPacks), packZstd)) }
 
 func modeFrame(shared bool) []byte {
 	b := append(newFrame(askMode), 0)
@@ -216,7 +222,7 @@ func parseHead(b [headBytes]byte) (kind byte, n int, number uint32, err error) {
 	v := binary.BigEndian.Uint32(b[:])
 	kind, n = byte(v>>24), int(v&0xffffff)
 	most := maxFrame
-	if kind == tellBlock || kind == tellGift {
+	if kind == tellBlock || kind == tellGift || kind == tellPacked {
 		most = maxBlock
 	}
 	if n > most {

@@ -15,6 +15,7 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // backstop is how many timeouts dag.Copy waits by itself: more than a session
@@ -129,6 +130,11 @@ func (f *fetcher) fallback(ctx context.Context, cs []cid.Cid) (<-chan blocks.Blo
 	return f.session().GetBlocks(ctx, cs)
 }
 
+// providers looks for those who have the root.
+func (f *fetcher) providers(ctx context.Context) <-chan peer.AddrInfo {
+	return f.c.ex.FindProviders(ctx, f.root)
+}
+
 // Links notes what a node links to.
 func (f *fetcher) Links(id cid.Cid, links []cid.Cid) {
 	f.mu.Lock()
@@ -147,7 +153,9 @@ func (f *fetcher) begun(ctx context.Context) *swarm.Fetch {
 	if f.fetch != nil {
 		return f.fetch
 	}
-	f.fetch = f.c.ex.Swarm().Fetch(context.WithoutCancel(ctx), f.root, swarm.Options{Fallback: f.fallback, Patience: f.patience, Peek: f.peek})
+	f.fetch = f.c.ex.Swarm().Fetch(context.WithoutCancel(ctx), f.root, swarm.Options{
+		Fallback: f.fallback, Providers: f.providers, Patience: f.patience, Peek: f.peek,
+	})
 	for _, n := range f.early {
 		f.fetch.Links(n.cid, n.links)
 	}
