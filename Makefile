@@ -13,7 +13,7 @@ interop: ; go test -count=1 -timeout=40m $(if $(RUN),-run=$(RUN)) $(ARGS) ./test
 bench:   build ; go run ./testground/bench -binary bin/hypha-node $(ARGS)
 gateway-conformance: build ; .ci/gateway-conformance bin/hypha-node
 sim:     ; go test -count=1 -v -timeout=20m $(ARGS) ./testground/sim -run '$(or $(CASE),.)' -all -out=$(CURDIR)/testground/out
-sim-full: ; go test -count=1 -v -timeout=4h $(ARGS) ./testground/sim -run TestCases -full -out=$(CURDIR)/testground/out
+sim-full: ; go test -count=1 -v -timeout=4h $(ARGS) ./testground/sim -run '$(or $(CASE),TestCases)' -full -out=$(CURDIR)/testground/out
 testground: ; go build -o bin/testground ./testground && go run ./testground/local -plan bin/testground $(if $(CASE),-case $(CASE)) $(if $(N),-n $(N)) $(ARGS)
 testground-upstream: ; .ci/testground-upstream
 demo:    build ; go run ./testground/demo -binary bin/hypha-node

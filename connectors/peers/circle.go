@@ -2,10 +2,8 @@ package peers
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,10 +16,6 @@ import (
 	"github.com/hypha-node/hypha-node/dag"
 )
 
-// ban is how long another receiver that let this one down is not asked; each
-// time doubles it.
-const ban = 10 * time.Second
-
 // maxAgain is how often a sender is asked anew that ended a stream.
 const maxAgain = 3
 
@@ -33,10 +27,13 @@ const maxMoved = 2
 // receive it. Each block belongs to one receiver, who asks the sender for it; the
 // others ask that one. So the sender sends each block about once:
 //
-//  1. A block's owner is the receiver with the highest hash of block and id, the
-//     same for all who compute it.
-//  2. Whoever does not answer, is silent for too long or sends something else is
-//     not asked for a while: what it owns belongs to the receiver with the next
+//  1. A block's owner is the receiver at the block's place: those that one node links
+//     to belong to one after the other, so that whatever part of the file is under
+//     way, all have the same share of it to pass on. Where the place is not known it
+//     is the receiver with the highest hash of block and id. All who compute it get
+//     the same.
+//  2. Whoever does not answer, is silent for too long, gives nothing for longer yet
+//     though it says that it waits for it, or sends something else is not asked for a while: what it owns belongs to the receiver with the next
 //     hash. Who has a block no more says so, and the sender is asked.
 //  3. The sender has everything; when it fails, the transfer has failed.
 type circle struct {
@@ -54,21 +51,10 @@ type circle struct {
 	lines  map[peer.ID]*line
 	banned map[peer.ID]*sentence
 	wants  map[string]*want
-	top    blocks.Block // the root, once it came
-	again  int          // how often the sender was asked anew
+	places map[shortHash]int32 // of blocks among those that their node links to
+	top    blocks.Block        // the root, once it came
+	again  int                 // how often the sender was asked anew
 	err    error
-}
-
-// seeded is a receiver with its part of the hash.
-type seeded struct {
-	id   peer.ID
-	seed uint64
-}
-
-// sentence says until when a receiver is not asked.
-type sentence struct {
-	until time.Time
-	next  time.Duration
 }
 
 // want is a block that is waited for.
@@ -86,7 +72,10 @@ type group struct {
 	closed bool
 }
 
-var _ dag.Fetcher = (*circle)(nil)
+var (
+	_ dag.Fetcher = (*circle)(nil)
+	_ dag.Guide   = (*circle)(nil)
+)
 
 // newCircle begins to get the file of an offer; close must be called.
 func (s *Service) newCircle(ctx context.Context, from peer.ID, r *received) *circle {
@@ -97,6 +86,7 @@ func (s *Service) newCircle(ctx context.Context, from peer.ID, r *received) *cir
 		lines:  make(map[peer.ID]*line),
 		banned: make(map[peer.ID]*sentence),
 		wants:  make(map[string]*want),
+		places: make(map[shortHash]int32),
 	}
 	w.join(r.others)
 	w.start = func(l *line) {
@@ -113,28 +103,6 @@ func (s *Service) newCircle(ctx context.Context, from peer.ID, r *received) *cir
 	}
 	w.wg.Go(func() { w.watch(ctx) })
 	return w
-}
-
-// circle returns who shares the work of getting a file, this node among them,
-// and all but this node; nobody when it is on its own.
-func (s *Service) circle(from peer.ID, others []peer.AddrInfo) (all []seeded, rest []peer.ID) {
-	seen := make(map[peer.ID]bool)
-	for _, o := range others {
-		if o.ID == from || seen[o.ID] {
-			continue
-		}
-		seen[o.ID] = true
-		h := fnv.New64a()
-		h.Write([]byte(o.ID))
-		all = append(all, seeded{o.ID, h.Sum64()})
-		if o.ID != s.self {
-			rest = append(rest, o.ID)
-		}
-	}
-	if !seen[s.self] || len(rest) == 0 {
-		return nil, nil
-	}
-	return all, rest
 }
 
 // join begins to share with the other receivers.
@@ -201,44 +169,6 @@ func (g *group) end() {
 		g.closed = true
 		close(g.ch)
 	}
-}
-
-// owner returns whom to ask for a block; w.mu is held.
-func (w *circle) owner(c cid.Cid, now time.Time) peer.ID {
-	if c.Equals(w.root) {
-		return w.from
-	}
-	best, high := w.from, uint64(0)
-	for _, o := range w.others {
-		if v := w.banned[o.id]; v != nil && now.Before(v.until) {
-			continue
-		}
-		if x := score(o.seed, c); x >= high {
-			best, high = o.id, x
-		}
-	}
-	if best == w.s.self {
-		return w.from
-	}
-	return best
-}
-
-// mine tells whether others ask this node for a block.
-func (w *circle) mine(c cid.Cid) bool {
-	return w.hold != nil && w.owner(c, time.Now()) == w.from
-}
-
-// score mixes the digest of a block with a receiver's seed.
-func score(seed uint64, c cid.Cid) uint64 {
-	var b [8]byte
-	hash := c.Hash()
-	copy(b[:], hash[max(0, len(hash)-len(b)):])
-	// The finalizer of splitmix64: every bit of the input changes half of those of
-	// the result.
-	x := seed ^ binary.BigEndian.Uint64(b[:])
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }
 
 // route asks a peer for a block; w.mu is held.
@@ -332,17 +262,6 @@ func (w *circle) lost(l *line, err error) {
 	}
 }
 
-// punish does not ask a peer for a while; w.mu is held.
-func (w *circle) punish(p peer.ID) {
-	v := w.banned[p]
-	if v == nil {
-		v = &sentence{next: ban}
-		w.banned[p] = v
-	}
-	v.until = time.Now().Add(v.next)
-	v.next *= 2
-}
-
 // fail ends the circle; w.mu is held.
 func (w *circle) fail(err error) {
 	if w.err != nil {
@@ -386,11 +305,12 @@ func (w *circle) look(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, l := range w.lines {
+		silent, idle := l.idle(now)
 		limit := w.s.cfg.Patience
 		if id == w.from {
-			limit = w.s.cfg.Stall
+			limit, idle = w.s.cfg.Stall, 0
 		}
-		if l.idle(now) >= limit {
+		if silent >= limit || idle >= w.s.cfg.Stall {
 			l.stop(ErrStalled)
 		}
 	}

@@ -92,7 +92,7 @@ func FuzzBlocks(f *testing.F) {
 		}
 		r := bytes.NewReader(answers)
 		for {
-			_, data, err := readAnswer(r)
+			_, _, data, err := readAnswer(r)
 			if err != nil {
 				break
 			}

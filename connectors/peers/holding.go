@@ -193,6 +193,9 @@ func (h *holding) forget(a *asker) {
 	}
 }
 
+// slot is free: nobody passes on what goes out from here.
+func (h *holding) slot(context.Context) (done func(), err error) { return func() {}, nil }
+
 // pace is none: the sender's receivers pass on what it would have to send.
 func (h *holding) pace() func(ctx context.Context, n int) error { return nil }
 

@@ -288,7 +288,7 @@ func wantsOf(t *testing.T, st network.Stream, root cid.Cid, cs ...cid.Cid) ([][]
 	sayBytes(t, st, b, "")
 	got := make([][]byte, len(cs))
 	for range cs {
-		n, data, err := readAnswer(st)
+		n, _, data, err := readAnswer(st)
 		if err != nil {
 			return nil, err
 		}

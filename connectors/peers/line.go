@@ -27,6 +27,7 @@ type line struct {
 	asked map[uint32]cid.Cid
 	next  uint32
 	began time.Time // since when something is waited for
+	gave  time.Time // when an answer came last
 	wire  *wire     // nil until the stream is open
 }
 
@@ -48,21 +49,24 @@ func (l *line) ask(c cid.Cid) {
 	}
 }
 
-// idle returns for how long a peer has sent nothing although something is waited
-// for; 0 when nothing is.
-func (l *line) idle(now time.Time) time.Duration {
+// idle returns for how long a peer has sent nothing, and for how long no answer,
+// although something is waited for; 0 when nothing is.
+func (l *line) idle(now time.Time) (silent, idle time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.asked)+len(l.queue) == 0 {
-		return 0
+		return 0, 0
 	}
-	last := l.began
+	last, gave := l.began, l.began
 	if l.wire != nil {
 		if t := time.Unix(0, l.wire.heard.Load()); t.After(last) {
 			last = t
 		}
 	}
-	return now.Sub(last)
+	if l.gave.After(gave) {
+		gave = l.gave
+	}
+	return now.Sub(last), now.Sub(gave)
 }
 
 // take numbers what is queued and returns the message that asks for it.
@@ -89,6 +93,7 @@ func (l *line) settle(n uint32) (cid.Cid, error) {
 		return cid.Undef, fmt.Errorf("answer to want %d, which was not asked: %w", n, ErrInvalid)
 	}
 	delete(l.asked, n)
+	l.gave = time.Now()
 	if len(l.queue) > 0 {
 		select {
 		case l.wake <- struct{}{}:
@@ -145,9 +150,12 @@ func (l *line) run(ctx context.Context, s *Service, h hello, take func(c cid.Cid
 // read takes in answers until the stream breaks.
 func (l *line) read(w *wire, take func(c cid.Cid, data []byte)) error {
 	for {
-		n, data, err := readAnswer(w.in)
+		n, what, data, err := readAnswer(w.in)
 		if err != nil {
 			return err
+		}
+		if what == answerLater {
+			continue
 		}
 		c, err := l.settle(n)
 		if err != nil {
@@ -162,23 +170,23 @@ func (l *line) read(w *wire, take func(c cid.Cid, data []byte)) error {
 	}
 }
 
-// readAnswer reads one answer; data is nil for a no.
-func readAnswer(r io.Reader) (n uint32, data []byte, err error) {
+// readAnswer reads one answer; data is nil without a block.
+func readAnswer(r io.Reader) (n uint32, what answer, data []byte, err error) {
 	var head [answerHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
-	n = binary.BigEndian.Uint32(head[:])
+	n, what = binary.BigEndian.Uint32(head[:]), answer(head[4])
 	length := binary.BigEndian.Uint32(head[4:]) & 0xffffff
-	switch what := answer(head[4]); {
-	case what == answerNo && length == 0:
-		return n, nil, nil
+	switch {
+	case length == 0 && (what == answerNo || what == answerLater):
+		return n, what, nil, nil
 	case what != answerBlock || length > maxBlock:
-		return 0, nil, fmt.Errorf("answer %d of %d bytes: %w", what, length, ErrInvalid)
+		return 0, 0, nil, fmt.Errorf("answer %d of %d bytes: %w", what, length, ErrInvalid)
 	}
 	data = make([]byte, length)
 	_, err = io.ReadFull(r, data)
-	return n, data, noEOF(err)
+	return n, what, data, noEOF(err)
 }
 
 // verify tells whether data is the block c.

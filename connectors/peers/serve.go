@@ -23,7 +23,8 @@ import (
 // CIDs in their binary form, one behind the other; they are numbered from 0 in
 // the order in which they come. Each is answered once, in any order, by a head
 // of eight bytes, big endian: the number, and the answer (one byte) with the
-// length (three bytes) of the block, which follows.
+// length (three bytes) of the block, which follows. Who waits for the blocks that are
+// asked of it says so meanwhile, with a head of the number 0 and no length.
 const (
 	answerHead = 8
 	maxBlock   = 2 << 20 // bytes
@@ -107,7 +108,7 @@ func (s *Service) serve(ctx context.Context, st network.Stream) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a := &asker{share: sh, wake: make(chan struct{}, 1)}
+	a := &asker{share: sh, wake: make(chan struct{}, 1), alive: s.cfg.Patience / aliveShare}
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	defer s.abandon(st)
@@ -153,6 +154,7 @@ const welcomeShare = 4
 // asker is one stream on which a peer asks for blocks.
 type asker struct {
 	share share
+	alive time.Duration // between signs of life to one who waits
 
 	mu    sync.Mutex
 	ready []reply
@@ -207,6 +209,13 @@ func (a *asker) next() (reply, bool) {
 	return r, true
 }
 
+// waits tells whether the asker waits for something.
+func (a *asker) waits() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.open > 0
+}
+
 // ended tells whether the asker has gone, and why.
 func (a *asker) ended() (bool, error) {
 	a.mu.Lock()
@@ -258,6 +267,8 @@ func (a *asker) read(ctx context.Context, w *wire) error {
 // write sends answers until the asker or the share ends.
 func (a *asker) write(ctx context.Context, w *wire) error {
 	out := bufio.NewWriterSize(w, serveBuf)
+	tick := time.NewTicker(a.alive)
+	defer tick.Stop()
 	for {
 		r, ok := a.next()
 		if ok {
@@ -274,6 +285,13 @@ func (a *asker) write(ctx context.Context, w *wire) error {
 		}
 		select {
 		case <-a.wake:
+		case <-tick.C:
+			if !a.waits() {
+				continue
+			}
+			if err := writeHead(out, 0, answerLater, 0); err != nil {
+				return err
+			}
 		case <-a.share.over():
 			return nil
 		case <-ctx.Done():
@@ -282,22 +300,30 @@ func (a *asker) write(ctx context.Context, w *wire) error {
 	}
 }
 
+// writeHead writes the head of an answer to a want, with the bytes of the block.
+func writeHead(out io.Writer, want uint32, what answer, n int) error {
+	var b [answerHead]byte
+	binary.BigEndian.PutUint32(b[:], want)
+	binary.BigEndian.PutUint32(b[4:], uint32(what)<<24|uint32(n))
+	_, err := out.Write(b[:])
+	return err
+}
+
 // answer sends one answer. A block that goes at a pace is copied: nothing in the
 // store waits for it.
 func (a *asker) answer(ctx context.Context, out *bufio.Writer, r reply) error {
-	head := func(what answer, n int) error {
-		var b [answerHead]byte
-		binary.BigEndian.PutUint32(b[:], r.n)
-		binary.BigEndian.PutUint32(b[4:], uint32(what)<<24|uint32(n))
-		_, err := out.Write(b[:])
-		return err
-	}
+	head := func(what answer, n int) error { return writeHead(out, r.n, what, n) }
 	if r.what == answerNo {
 		return head(answerNo, 0)
 	}
+	done, err := a.share.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	pace := a.share.pace()
 	var broken error
-	err := a.share.view(ctx, r.c, func(data []byte) error {
+	err = a.share.view(ctx, r.c, func(data []byte) error {
 		if len(data) > maxBlock {
 			return fmt.Errorf("block %s of %d bytes: %w", r.c, len(data), ErrInvalid)
 		}

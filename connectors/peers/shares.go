@@ -20,7 +20,7 @@ type answer uint8
 const (
 	answerBlock answer = iota // here it is
 	answerNo                  // it can't be had here
-	answerLater               // it will come; never on the wire
+	answerLater               // it will come; on the wire, of no want: whoever says so waits for blocks itself
 )
 
 // maxNodes is how many inner nodes of a file are looked through for one want.
@@ -33,6 +33,8 @@ type share interface {
 	find(ctx context.Context, c cid.Cid, a *asker, n uint32) (answer, error)
 	// view calls f with a block that find had; ipld.ErrNotFound when it is gone.
 	view(ctx context.Context, c cid.Cid, f func(data []byte) error) error
+	// slot waits until one more block may go out; done must be called when it has gone.
+	slot(ctx context.Context) (done func(), err error)
 	// pace returns what to call before bytes go out, nil for nothing.
 	pace() func(ctx context.Context, n int) error
 	// sent counts bytes that went out.
@@ -151,6 +153,24 @@ func (u *upload) view(ctx context.Context, c cid.Cid, f func([]byte) error) erro
 	return u.store.View(ctx, c, f)
 }
 
+// slot has few blocks of a file on their way at once: whoever has one whole passes it
+// on, and nobody can pass on halves.
+func (u *upload) slot(ctx context.Context) (done func(), err error) {
+	select {
+	case u.blocks.slots <- struct{}{}:
+	case <-u.ended:
+		return func() {}, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	free := sync.OnceFunc(func() { <-u.blocks.slots })
+	timer := time.AfterFunc(slotTime, free)
+	return func() {
+		timer.Stop()
+		free()
+	}, nil
+}
+
 func (u *upload) pace() func(ctx context.Context, n int) error { return u.paced }
 
 func (u *upload) sent(n int64) {
@@ -162,11 +182,20 @@ func (u *upload) sent(n int64) {
 
 func (u *upload) over() <-chan struct{} { return u.ended }
 
+// uploadSlots is how many blocks of one file go out at once, to all its receivers
+// together, as in bitswap/swarm; slotTime is how long a slow receiver keeps others
+// waiting for one.
+const (
+	uploadSlots = 4
+	slotTime    = 2 * time.Second
+)
+
 // members tells which blocks a stored file is made of. It reads inner nodes only
 // as far as it has to: sixteen bytes for each block above those that were asked
 // for.
 type members struct {
 	store blockstore.Store
+	slots chan struct{} // one for each block that goes out
 
 	mu    sync.Mutex
 	known map[shortHash]struct{}
@@ -185,7 +214,7 @@ func shortOf(c cid.Cid) (s shortHash) {
 }
 
 func newMembers(store blockstore.Store, root cid.Cid) *members {
-	m := &members{store: store, known: make(map[shortHash]struct{})}
+	m := &members{store: store, slots: make(chan struct{}, uploadSlots), known: make(map[shortHash]struct{})}
 	m.add(root)
 	return m
 }

@@ -30,6 +30,7 @@ type Case struct {
 	Size    int64   // bytes of the content
 	Chunk   int64   // bytes of a block; 0: 256 KiB
 	Churn   float64 // share of the leeches, 0 to 1, that are ended when they have half, and started again on their files
+	Send    bool    // the seed's job sends the content to those of the leeches, who don't ask for it; blocks are of 1 MiB
 	Link    Link
 	Origin  float64 // Mbit/s at which a server sends the content, which all leeches fetch from it by its sha256; 0: there is none
 
@@ -40,6 +41,7 @@ type Case struct {
 	SeedSends   float64 // copies of the content that all seeds together may send, on the wire; 0: not looked at
 	Bystander   float64 // share of the content that a passive node may receive, on the wire; 0: not looked at
 	Again       float64 // share of the content that a leech may receive beyond one copy when it is started again; 0: not looked at
+	Talk        float64 // bytes that a leech may send to tell and ask, as a share of the content; 0: not looked at
 	Raw         bool    // the bound is the time of a bare stream over the same links, Bound, not arithmetic
 	Bound       float64 // seconds; with Raw, or with Bad, when it is the time without these; set by who plays the case
 	Stock       bool    // nodes are of stock bitswap, to compare with: no limit is looked at
@@ -52,7 +54,7 @@ type Fault int
 // Faults.
 const (
 	Honest  Fault = iota // nothing
-	Slow                 // it sends with 1 Mbit/s
+	Slow                 // it sends with SlowUp
 	Corrupt              // it sends other bytes than it was asked for
 	Mute                 // it says that it has everything, and sends none of it
 )
@@ -68,8 +70,22 @@ func (c Case) Fault(index int) Fault {
 	return Honest
 }
 
+// SlowUp is what a slow node sends with, in Mbit/s.
+const SlowUp = 1
+
+// LinkOf is what an instance is connected by.
+func (c Case) LinkOf(index int) Link {
+	l := c.Link
+	if c.Fault(index) == Slow {
+		l.Up = SlowUp
+	}
+	return l
+}
+
 // Comparable tells whether stock bitswap's nodes can play the case.
-func (c Case) Comparable() bool { return !c.Raw && len(c.Bad) == 0 && c.Churn == 0 && c.Origin == 0 }
+func (c Case) Comparable() bool {
+	return !c.Raw && len(c.Bad) == 0 && c.Churn == 0 && c.Origin == 0 && !c.Send
+}
 
 // Clean is the case without those that have faults, and without limits.
 func (c Case) Clean() Case {
@@ -144,10 +160,15 @@ func (c Case) Play(ctx context.Context, w World) (Row, error) {
 		if err := w.Sync(ctx, fmt.Sprintf("wave %d", wave)); err != nil {
 			return Row{}, err
 		}
-		if report.Role == "leech" && c.wave(w.Index()) == wave {
+		switch {
+		case report.Role == "leech" && c.wave(w.Index()) == wave:
 			report.Wave = wave
 			if err := c.fetch(ctx, w, content{root, all}, &report); err != nil {
 				return Row{}, fmt.Errorf("fetch: %w", err)
+			}
+		case report.Role == "seed" && c.Send && wave == 0:
+			if err := c.send(ctx, w, all); err != nil {
+				return Row{}, fmt.Errorf("send: %w", err)
 			}
 		}
 		if err := w.Sync(ctx, fmt.Sprintf("end of wave %d", wave)); err != nil {
@@ -194,7 +215,7 @@ func (c Case) fetch(ctx context.Context, w World, from content, report *Report) 
 		err = c.half(ctx, w, from)
 	}
 	if err == nil {
-		n, err = w.Node().Fetch(ctx, from.root, c.Size)
+		n, err = c.get(ctx, w, from.root)
 	}
 	report.Seconds = w.Now().Sub(start).Seconds()
 	close(stop)
@@ -276,7 +297,12 @@ func (c Case) share(ctx context.Context, w World) (string, error) {
 		return url, nil
 	}
 	var root string
-	if role := c.role(w.Index()); role == "seed" || role == "bad" {
+	switch role := c.role(w.Index()); {
+	case role == "seed" && c.Send: // nobody need know the CID
+		if err := c.prepare(ctx, w); err != nil {
+			return "", err
+		}
+	case role == "seed", role == "bad":
 		var err error
 		if root, err = w.Node().Add(ctx, c.Size, c.Chunk); err != nil {
 			return "", err

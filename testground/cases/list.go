@@ -42,6 +42,7 @@ func List(s Scale) []Case {
 		{Name: "one-origin", Leeches: 8, Size: s.Size / 2, Link: home(), Origin: 50, OriginSends: 1.1, Goal: 1.4},
 		{Name: "bystanders", Seeds: 1, Leeches: 4, Passive: 8, Size: s.Size / 2, Link: home(), Goal: 1.25, Bystander: 0.01},
 		{Name: "slow-and-lying", Seeds: 1, Leeches: 4, Bad: []Fault{Slow, Corrupt, Mute}, Size: s.Size / 2, Link: home(), Goal: 1.3},
+		{Name: "job-broadcast", Seeds: 1, Leeches: s.Crowd, Send: true, Size: s.Size, Link: home(), Goal: 1.3, SeedSends: 1.3},
 		{Name: "churn", Seeds: 1, Leeches: s.Crowd / 2, Churn: 0.25, Size: 2 * s.Size, Link: home(), Goal: 1.6, Again: 0.01 + again/float64(2*s.Size)},
 	}
 	fat := Link{Up: 1000, Down: 1000, RTT: 100 * time.Millisecond}
@@ -50,6 +51,15 @@ func List(s Scale) []Case {
 	}
 	lossy := Link{Up: 100, Down: 100, RTT: 100 * time.Millisecond, Loss: 0.01}
 	return append(all, Case{Name: "lossy", Seeds: 1, Leeches: 1, Size: s.Size / 4, Link: lossy, Raw: true, Goal: 1.5})
+}
+
+// Crowds returns the cases of docs/scale.md: one content, and twice as many who want
+// it each time.
+func Crowds() (all []Case) {
+	for leeches := 8; leeches <= 64; leeches *= 2 {
+		all = append(all, Case{Name: fmt.Sprintf("scale-%d", leeches), Seeds: 1, Leeches: leeches, Size: 64 << 20, Link: home(), Goal: 1.5, Limit: 2})
+	}
+	return all
 }
 
 // Baseline returns the case with stock bitswap in the place of this project's

@@ -23,6 +23,7 @@ type Row struct {
 	Seeds    float64 `json:"seed_sent_factor"` // copies of the content that the seeds sent, on the wire
 	Origin   float64 `json:"origin_factor"`    // copies that an origin sent; 0 without one
 	Control  float64 `json:"control_pct"`      // of the bytes on the wire to leeches, those that were not content; 0 when it is not known
+	Talk     float64 `json:"control_bytes"`    // sent by a leech to tell and ask, of all on the average; 0 when it is not known
 	Again    float64 `json:"again_pct"`        // of the content, what came to a leech beyond one copy when it was started again
 	Slowest  float64 `json:"slowest_to_median"`
 	Why      string  `json:"why,omitempty"` // what was missed
@@ -83,6 +84,7 @@ func (c Case) row(reports []Report) (Row, error) {
 	if leeches.Content > 0 {
 		r.Double = 100 * float64(leeches.Double) / float64(leeches.Content)
 	}
+	r.Talk = float64(leeches.Control) / float64(max(len(times), 1))
 	if leeches.Received > 0 && leeches.Content > 0 {
 		r.Control = 100 * float64(leeches.Received-leeches.Content) / float64(leeches.Received)
 	}
@@ -104,6 +106,7 @@ func (c Case) judge(r Row, bystander float64) Row {
 		{"copies that the seeds sent", r.Seeds, c.SeedSends},
 		{"copies that the origin sent", r.Origin, c.OriginSends},
 		{"share of the content that came to a bystander", bystander, c.Bystander},
+		{"bytes of control that a leech sent, as a share of the content", r.Talk / float64(c.Size), c.Talk},
 		{"share of the content that came again after a restart", r.Again / 100, c.Again},
 	} {
 		if m.limit > 0 && m.got > m.limit {
@@ -120,13 +123,13 @@ func (c Case) judge(r Row, bystander float64) Row {
 
 // Plus returns what was moved in both.
 func (t Traffic) Plus(o Traffic) Traffic {
-	return Traffic{t.Sent + o.Sent, t.Received + o.Received, t.Content + o.Content, t.Double + o.Double}
+	return Traffic{t.Sent + o.Sent, t.Received + o.Received, t.Content + o.Content, t.Double + o.Double, t.Control + o.Control}
 }
 
 // Table writes rows as text, best read with a fixed width.
 func Table(w io.Writer, rows []Row) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	if _, err := fmt.Fprintln(tw, "case\tbound s\tmeasured s\tratio\tgoal\tlimit\ttwice %\tseeds sent\torigin sent\tcontrol %\tslowest\t\t"); err != nil {
+	if _, err := fmt.Fprintln(tw, "case\tbound s\tmeasured s\tratio\tgoal\tlimit\ttwice %\tseeds sent\torigin sent\tcontrol %\tKiB of it\tslowest\t\t"); err != nil {
 		return err
 	}
 	for _, r := range rows {
@@ -134,8 +137,8 @@ func Table(w io.Writer, rows []Row) error {
 		if !r.Pass {
 			verdict = "FAIL"
 		}
-		if _, err := fmt.Fprintf(tw, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.2f\t%.2f\t%.1f\t%.2f\t%s\t\n",
-			r.Case, r.Bound, r.Measured, r.Ratio, r.Goal, r.Limit, r.Double, r.Seeds, r.Origin, r.Control, r.Slowest, verdict); err != nil {
+		if _, err := fmt.Fprintf(tw, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.2f\t%.2f\t%.1f\t%.0f\t%.2f\t%s\t\n",
+			r.Case, r.Bound, r.Measured, r.Ratio, r.Goal, r.Limit, r.Double, r.Seeds, r.Origin, r.Control, r.Talk/1024, r.Slowest, verdict); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 
 // TestRow holds that each limit fails a case by itself.
 func TestRow(t *testing.T) {
-	c := Case{Name: "x", Seeds: 1, Leeches: 1, Passive: 1, Size: 1 << 20, Link: home(), Goal: 1.2, Double: 0.1, SeedSends: 1.5, Bystander: 0.1, Again: 0.2, OriginSends: 1.1}
+	c := Case{Name: "x", Seeds: 1, Leeches: 1, Passive: 1, Size: 1 << 20, Link: home(), Goal: 1.2, Double: 0.1, SeedSends: 1.5, Bystander: 0.1, Again: 0.2, OriginSends: 1.1, Talk: 0.01}
 	least, err := c.Least()
 	if err != nil {
 		t.Fatal(err)
@@ -16,22 +16,23 @@ func TestRow(t *testing.T) {
 		name                           string
 		seconds                        float64
 		sent, content, double, passive int64
-		origin                         int64
+		origin, talk                   int64
 		want                           string // in what was missed; "": it passes
 	}{
-		{"all well", least, c.Size, c.Size, 0, 0, 0, ""},
-		{"slow", 1.3 * least, c.Size, c.Size, 0, 0, 0, "least time"},
-		{"too fast to be true", least / 2, c.Size, c.Size, 0, 0, 0, "not all was transferred"},
-		{"twice", least, c.Size, c.Size, c.Size / 2, 0, 0, "came twice"},
-		{"the seed sends two copies", least, 2 * c.Size, c.Size, 0, 0, 0, "seeds sent"},
-		{"the origin sends two copies", least, c.Size, c.Size, 0, 0, 2 * c.Size, "origin sent"},
-		{"a bystander gets it", least, c.Size, c.Size, 0, c.Size, 0, "bystander"},
-		{"it comes again", least, c.Size, c.Size + c.Size/3, 0, 0, 0, "after a restart"},
+		{"all well", least, c.Size, c.Size, 0, 0, 0, 0, ""},
+		{"slow", 1.3 * least, c.Size, c.Size, 0, 0, 0, 0, "least time"},
+		{"too fast to be true", least / 2, c.Size, c.Size, 0, 0, 0, 0, "not all was transferred"},
+		{"twice", least, c.Size, c.Size, c.Size / 2, 0, 0, 0, "came twice"},
+		{"the seed sends two copies", least, 2 * c.Size, c.Size, 0, 0, 0, 0, "seeds sent"},
+		{"the origin sends two copies", least, c.Size, c.Size, 0, 0, 2 * c.Size, 0, "origin sent"},
+		{"a bystander gets it", least, c.Size, c.Size, 0, c.Size, 0, 0, "bystander"},
+		{"it talks too much", least, c.Size, c.Size, 0, 0, 0, c.Size / 50, "bytes of control"},
+		{"it comes again", least, c.Size, c.Size + c.Size/3, 0, 0, 0, 0, "after a restart"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			row, err := c.row([]Report{
 				{Role: "seed", Traffic: Traffic{Sent: tc.sent}, Origin: tc.origin},
-				{Role: "leech", Again: true, Seconds: tc.seconds, Traffic: Traffic{Received: tc.content, Content: tc.content, Double: tc.double}},
+				{Role: "leech", Again: true, Seconds: tc.seconds, Traffic: Traffic{Received: tc.content, Content: tc.content, Double: tc.double, Control: tc.talk}},
 				{Role: "bad", Traffic: Traffic{Sent: 9 * c.Size, Received: 9 * c.Size}},
 				{Role: "passive", Traffic: Traffic{Received: tc.passive}},
 			})

@@ -58,9 +58,10 @@ type Traffic struct {
 	Received int64 `json:"received"` // on the wire
 	Content  int64 `json:"content"`  // of blocks, received; 0 when it is not known
 	Double   int64 `json:"double"`   // of blocks that were here already, received
+	Control  int64 `json:"control"`  // sent by what moves blocks, that were not of blocks; 0 when it is not known
 }
 
 // minus returns what was moved since an earlier moment.
 func (t Traffic) minus(o Traffic) Traffic {
-	return Traffic{t.Sent - o.Sent, t.Received - o.Received, t.Content - o.Content, t.Double - o.Double}
+	return Traffic{t.Sent - o.Sent, t.Received - o.Received, t.Content - o.Content, t.Double - o.Double, t.Control - o.Control}
 }

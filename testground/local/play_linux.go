@@ -49,8 +49,15 @@ func addressOf(network string, index int) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// playCase plays one case.
+// playCase plays one case; one with faults first without them.
 func playCase(ctx context.Context, o options, c cases.Case) (row cases.Row, err error) {
+	if len(c.Bad) > 0 {
+		clean, err := playCase(ctx, o, c.Clean())
+		if err != nil {
+			return row, fmt.Errorf("without faults: %w", err)
+		}
+		c.Bound = clean.Measured
+	}
 	dir, err := os.MkdirTemp("", "hypha-local-")
 	if err != nil {
 		return row, err
@@ -113,7 +120,8 @@ func (r *round) newSpace(index int) (*space, error) {
 	if max(r.c.Link.Up, r.c.Link.Down) >= 500 {
 		mtu = 9000 // as in networks that are that fast; each packet costs the same
 	}
-	shape := link.Shape{Up: r.c.Link.Up * bound.Mbit, Down: r.c.Link.Down * bound.Mbit, Delay: r.c.Link.RTT / 2, Loss: r.c.Link.Loss}
+	l := r.c.LinkOf(index)
+	shape := link.Shape{Up: l.Up * bound.Mbit, Down: l.Down * bound.Mbit, Delay: l.RTT / 2, Loss: l.Loss}
 	own := addressOf(dataNet, index)
 	device, err := s.device("data0", own, mtu)
 	if err == nil {
@@ -139,12 +147,20 @@ func (r *round) environment(index int, out, temp string) []string {
 	n := strconv.Itoa(r.c.Instances())
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "TEST_PLAN=hypha", "TEST_CASE=" + r.c.Name, "TEST_RUN=local", "TEST_INSTANCE_COUNT=" + n,
-		"TEST_GROUP_ID=all", "TEST_GROUP_INSTANCE_COUNT=" + n, "TEST_INSTANCE_PARAMS=", "TEST_INSTANCE_ROLE=",
+		"TEST_GROUP_ID=all", "TEST_GROUP_INSTANCE_COUNT=" + n, "TEST_INSTANCE_PARAMS=" + r.params(), "TEST_INSTANCE_ROLE=",
 		"TEST_OUTPUTS_PATH=" + out, "TEST_TEMP_PATH=" + temp, "TEST_SIDECAR=false", "TEST_SUBNET=" + dataNet,
 		"TEST_START_TIME=" + time.Now().Format(time.RFC3339), "TEST_CAPTURE_PROFILES=", "TEST_DISABLE_METRICS=true",
 		"TEST_REPO=", "TEST_BRANCH=", "TEST_TAG=", "HOSTNAME=i" + strconv.Itoa(index),
 		"SYNC_SERVICE_HOST=" + addressOf(controlNet, -1).String(), "SYNC_SERVICE_PORT=" + strconv.Itoa(r.syncPort),
 	}
+}
+
+// params are the parameters of the case.
+func (r *round) params() string {
+	if len(r.c.Bad) == 0 {
+		return ""
+	}
+	return "bound_s=" + strconv.FormatFloat(r.c.Bound, 'f', 3, 64)
 }
 
 // instance runs one instance to its end. It is an error when it did not say that

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/testground/sdk-go/network"
@@ -24,17 +25,25 @@ const patience = 30 * time.Minute
 // errUnshaped refuses a case whose bound would mean nothing.
 var errUnshaped = errors.New("nobody shapes the links of this run: play it with `make testground` as root, or play \"smoke\"")
 
-// errVirtual refuses a case with nodes, or a server, that this program can't be.
-var errVirtual = errors.New("nodes with faults and origins are played in virtual time only: `make sim`")
+// errOrigin refuses a case with a server that nobody plays here.
+var errOrigin = errors.New("cases with an origin are played in virtual time only: `make sim`")
+
+// paramBound is the parameter of a case with faults: how long it takes without them,
+// in seconds.
+const paramBound = "bound_s"
 
 // Cases returns what the plan can play, by name.
 func Cases() map[string]any {
+	list := append(cases.List(cases.Usual()), cases.Smoke())
+	for _, c := range list {
+		if len(c.Bad) > 0 {
+			list = append(list, c.Clean())
+		}
+	}
 	all := map[string]any{}
-	for _, c := range cases.List(cases.Usual()) {
+	for _, c := range list {
 		all[c.Name] = run.InitializedTestCaseFn(func(env *runtime.RunEnv, ic *run.InitContext) error { return play(env, ic, c) })
 	}
-	smoke := cases.Smoke()
-	all[smoke.Name] = run.InitializedTestCaseFn(func(env *runtime.RunEnv, ic *run.InitContext) error { return play(env, ic, smoke) })
 	return all
 }
 
@@ -42,8 +51,13 @@ func Cases() map[string]any {
 func play(env *runtime.RunEnv, ic *run.InitContext, c cases.Case) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if len(c.Bad) > 0 || c.Origin > 0 {
-		return errVirtual
+	if c.Origin > 0 {
+		return errOrigin
+	}
+	if len(c.Bad) > 0 {
+		if c.Bound, err = strconv.ParseFloat(env.TestInstanceParams[paramBound], 64); err != nil {
+			return fmt.Errorf("parameter %s, the seconds that %s takes: %w", paramBound, c.Clean().Name, err)
+		}
 	}
 	if c, err = c.WithInstances(env.TestInstanceCount); err != nil {
 		return err
@@ -61,7 +75,7 @@ func play(env *runtime.RunEnv, ic *run.InitContext, c cases.Case) (err error) {
 		return errUnshaped
 	}
 	if env.TestSidecar {
-		if err := shape(ctx, ic, c.Link); err != nil {
+		if err := shape(ctx, ic, c.LinkOf(w.index)); err != nil {
 			return err
 		}
 	}
@@ -70,16 +84,39 @@ func play(env *runtime.RunEnv, ic *run.InitContext, c cases.Case) (err error) {
 			return fmt.Errorf("bare stream: %w", err)
 		}
 	}
-	m, err := startNode(ctx, env.TestTempPath, ip)
+	stop, err := w.start(ctx, c.Fault(w.index), place{env.TestTempPath, ip, device})
 	if err != nil {
 		return err
 	}
-	m.device, w.node = device, m
 	row, err := c.Play(ctx, w)
-	if err := errors.Join(err, m.stop()); err != nil {
+	if err := errors.Join(err, stop()); err != nil {
 		return err
 	}
 	return report(env, w, row)
+}
+
+// place is where the node of an instance lives: its files, its address and the device
+// whose bytes are counted, "" for none.
+type place struct{ dir, ip, device string }
+
+// start starts the instance's node.
+func (w *world) start(ctx context.Context, fault cases.Fault, at place) (stop func() error, err error) {
+	switch fault {
+	case cases.Corrupt, cases.Mute:
+		l, err := startLiar(ctx, fault, at.dir, at.ip)
+		if err != nil {
+			return nil, err
+		}
+		l.device, w.node = at.device, l
+		return l.stop, nil
+	default: // whose link is slow has a node like all others
+		m, err := startNode(ctx, at.dir, at.ip)
+		if err != nil {
+			return nil, err
+		}
+		m.device, w.node = at.device, m
+		return m.stop, nil
+	}
 }
 
 // report records the row. It is every instance's, so the first one tells of the

@@ -112,7 +112,7 @@ func (n *links) newHost(index int, key crypto.PrivKey, up float64) (h host.Host,
 // up is the rate at which a node with a fault sends, in Mbit/s.
 func (n *links) up(f cases.Fault) float64 {
 	if f == cases.Slow {
-		return 1
+		return cases.SlowUp
 	}
 	return n.link.Up
 }

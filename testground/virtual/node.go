@@ -1,11 +1,9 @@
 package virtual
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,8 +29,10 @@ import (
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 	"github.com/hypha-node/hypha-node/connectors/ingest"
 	"github.com/hypha-node/hypha-node/connectors/ipfs"
+	"github.com/hypha-node/hypha-node/connectors/peers"
 	"github.com/hypha-node/hypha-node/dag"
 	"github.com/hypha-node/hypha-node/testground/cases"
+	"github.com/hypha-node/hypha-node/testground/faulty"
 )
 
 // node is one node of the swarm: what package node wires, with one job and
@@ -59,6 +59,8 @@ type running struct {
 	workDir string
 	client  *http.Client
 	closers []func() error
+
+	transfers *peers.Service
 }
 
 var (
@@ -103,7 +105,7 @@ func (n *node) start(ctx context.Context) (err error) {
 		trace = n.links.trace.With(slog.Int("node", n.index))
 		trace.Debug("node", slog.String("peer", h.ID().String()))
 	}
-	if r.ex, err = bitswap.New(ctx, bitswap.Config{Host: h, Store: faulty(r.store, n.fault), Datastore: r.store.Datastore("net"), Logger: trace}); err != nil {
+	if r.ex, err = bitswap.New(ctx, bitswap.Config{Host: h, Store: faulty.Store(r.store, n.fault), Datastore: r.store.Datastore("net"), Logger: trace}); err != nil {
 		return err
 	}
 	r.onClose(r.ex.Close)
@@ -117,6 +119,9 @@ func (n *node) start(ctx context.Context) (err error) {
 	r.onClose(func() error { web.Close(); return nil })
 	r.engine = ingest.New(ingest.Config{Store: r.store, Connectors: connectors.Set{web, blocks}, Blocks: blocks, Crew: team})
 	r.onClose(r.engine.Close)
+	if err := r.openTransfers(); err != nil {
+		return err
+	}
 	return r.serve(ctx)
 }
 
@@ -162,11 +167,15 @@ func (n *running) serve(ctx context.Context) error {
 	if err := os.MkdirAll(n.workDir, 0o700); err != nil {
 		return err
 	}
-	job, err := bridge.Open(bridge.Config{ID: "job", WorkDir: n.workDir, Engine: n.engine, Store: n.store, Logger: slog.New(slog.DiscardHandler)})
+	job, err := bridge.Open(bridge.Config{
+		ID: "job", WorkDir: n.workDir, Engine: n.engine, Store: n.store, Logger: slog.New(slog.DiscardHandler),
+		Peers: n.transfers, Inbox: n.store.Records("inbox"),
+	})
 	if err != nil {
 		return err
 	}
 	n.onClose(job.Close)
+	n.transfers.Receive(taker{job})
 	l := newPipes()
 	transport := &http.Transport{DialContext: l.Dial}
 	n.client = &http.Client{Transport: transport}
@@ -236,39 +245,17 @@ func (n *node) Fetch(ctx context.Context, what string, size int64) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	body, err := json.Marshal(map[string]any{"fetch": ref, "out_dir": "artifacts"})
-	if err != nil {
-		return 0, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bridge/resources/fetch", bytes.NewReader(body))
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := n.client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return 0, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("bridge answers %d: %s", resp.StatusCode, answer)
-	}
 	var files []struct {
 		Path string `json:"path"`
 	}
-	if err := json.Unmarshal(answer, &files); err != nil || len(files) != 1 {
-		return 0, fmt.Errorf("bridge's answer %q: %w", answer, err)
+	err = n.post(ctx, "/resources/fetch", map[string]any{"fetch": ref, "out_dir": "artifacts"}, &files)
+	if err == nil && len(files) != 1 {
+		err = fmt.Errorf("%d files for one CID", len(files))
 	}
-	f, err := os.Open(filepath.Join(n.workDir, files[0].Path))
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	return cases.Check(f, size)
+	return n.check(files[0].Path, size)
 }
 
 // Traffic implements cases.Node.
@@ -278,6 +265,6 @@ func (n *node) Traffic() cases.Traffic {
 	s, blocks := n.wire.Stats(), n.ex.Swarm().Traffic()
 	return n.before.Plus(cases.Traffic{
 		Sent: int64(s.BytesSent), Received: int64(s.BytesRcvd),
-		Content: blocks.Received + blocks.Duplicate, Double: blocks.Duplicate,
+		Content: blocks.Received + blocks.Duplicate, Double: blocks.Duplicate, Control: blocks.Control,
 	})
 }

@@ -1,4 +1,5 @@
-package virtual
+// Package faulty has the stores of nodes that don't do what they say.
+package faulty
 
 import (
 	"context"
@@ -11,8 +12,8 @@ import (
 	"github.com/hypha-node/hypha-node/testground/cases"
 )
 
-// faulty returns what a node with a fault serves peers from.
-func faulty(store *blockstore.Disk, fault cases.Fault) boxoblockstore.Blockstore {
+// Store returns what a node with a fault serves peers from.
+func Store(store *blockstore.Disk, fault cases.Fault) boxoblockstore.Blockstore {
 	switch fault {
 	case cases.Corrupt:
 		return corrupt{store}
