@@ -16,7 +16,6 @@ import (
 	"github.com/libp2p/go-libp2p-kad-dht/provider/buffered"
 	"github.com/libp2p/go-libp2p-kad-dht/provider/keystore"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/peer"
 	mh "github.com/multiformats/go-multihash"
 )
 
@@ -179,31 +178,4 @@ func (e *Exchange) listRoots(ctx context.Context, to chan<- cid.Cid, over <-chan
 		}
 	}
 	return ctx.Err()
-}
-
-// patientRouter is the DHT as the provider sees it: a lookup waits until there
-// is somebody to ask. Without that the provider probes an empty routing table
-// at growing intervals, and the first peer would get its records up to a
-// minute late.
-type patientRouter struct {
-	*dht.IpfsDHT
-}
-
-// patientTick is how often the routing table is looked at while it is empty.
-const patientTick = 250 * time.Millisecond
-
-// GetClosestPeers returns the peers closest to a key.
-func (r patientRouter) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, error) {
-	if r.RoutingTable().Size() == 0 {
-		tick := time.NewTicker(patientTick)
-		defer tick.Stop()
-		for r.RoutingTable().Size() == 0 {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		}
-	}
-	return r.IpfsDHT.GetClosestPeers(ctx, key)
 }

@@ -30,7 +30,11 @@ func TestCases(t *testing.T) {
 		scale = cases.Full()
 	}
 	var chosen []cases.Case
-	for _, c := range cases.List(scale) {
+	list := cases.List(scale)
+	if *full {
+		list = append(list, cases.Crowds()...)
+	}
+	for _, c := range list {
 		if small := c.Name == "crowd-of-one" || c.Name == "lossy"; !small && !*every && !*full {
 			continue
 		}
@@ -39,14 +43,40 @@ func TestCases(t *testing.T) {
 			chosen = append(chosen, c.Baseline())
 		}
 	}
+	directories := cases.Directories()
+	if !*every && !*full {
+		directories = nil
+	}
 	rows := make([]cases.Row, len(chosen))
-	t.Cleanup(func() { report(t, rows) }) // when all have ended
+	found := make([][]cases.Row, len(directories))
+	t.Cleanup(func() { report(t, slices.Concat(rows, slices.Concat(found...))) }) // when all have ended
 	for i, c := range chosen {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			play(t, c, &rows[i])
 		})
 	}
+	for i, d := range directories {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			lookUp(t, d, &found[i])
+		})
+	}
+}
+
+// lookUp plays a case of the DHT in a bubble. The rows are there even if they don't pass.
+func lookUp(t *testing.T, d cases.Directory, rows *[]cases.Row) {
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		if *rows, err = virtual.PlayDirectory(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range *rows {
+			if err := row.Err(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 // report prints and writes the rows of the cases that were played to their end.

@@ -1,0 +1,72 @@
+package cases
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Directory is the case of the DHT: many nodes, some of which have died, where some
+// announce content and others look for it.
+type Directory struct {
+	Name    string
+	Peers   int // who have met before some die
+	Dead    int // of them, who have died
+	Records int // that are announced, each by another node and looked for by yet another one
+	Link    Link
+
+	Provide float64 // round trips that announcing may take, for half of the records
+	Find    float64 // round trips that finding may take, for half of the records
+}
+
+// Directories returns the cases of the DHT.
+func Directories() []Directory {
+	return []Directory{{
+		Name: "dht", Peers: 50, Dead: 10, Records: 40,
+		Link:    Link{Up: 100, Down: 100, RTT: 50 * time.Millisecond},
+		Provide: 5, Find: 4,
+	}}
+}
+
+// Lookup is what became of one record.
+type Lookup struct {
+	Provided time.Duration // until all who keep it had it
+	Found    time.Duration // until who looked for it had been told who has it; 0: it was not found
+}
+
+// Rows judges what became of the records: a row for announcing, and one for finding.
+// The bound of both is one round trip.
+func (d Directory) Rows(all []Lookup) []Row {
+	var provided, found []time.Duration
+	for _, l := range all {
+		provided = append(provided, l.Provided)
+		if l.Found > 0 {
+			found = append(found, l.Found)
+		}
+	}
+	rows := []Row{d.row("provide", provided, d.Provide), d.row("find", found, d.Find)}
+	for i, n := range []int{len(provided), len(found)} {
+		if n < d.Records {
+			rows[i].Pass, rows[i].Why = false, fmt.Sprintf("%d of %d records", n, d.Records)
+		}
+	}
+	return rows
+}
+
+// row judges the median of some times.
+func (d Directory) row(what string, times []time.Duration, limit float64) Row {
+	r := Row{Case: d.Name + "-" + what, Bound: d.Link.RTT.Seconds(), Goal: limit, Limit: limit}
+	if len(times) == 0 {
+		return r
+	}
+	sorted := slices.Sorted(slices.Values(times))
+	median := sorted[len(sorted)/2]
+	r.Measured = median.Seconds()
+	r.Ratio = r.Measured / r.Bound
+	r.Slowest = sorted[len(sorted)-1].Seconds() / r.Measured
+	r.Pass = r.Ratio <= limit
+	if !r.Pass {
+		r.Why = fmt.Sprintf("half of the records took more than %.1f round trips, the limit is %.1f", r.Ratio, limit)
+	}
+	return r
+}

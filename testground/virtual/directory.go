@@ -1,0 +1,154 @@
+package virtual
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hypha-node/hypha-node/bitswap"
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/testground/cases"
+)
+
+// Times in a directory, virtual.
+const (
+	meeting  = 30 * time.Second // in which routing tables fill, by what each node looks up when it begins
+	settling = 15 * time.Second // in which a record has gone wherever it goes: longer than dials and messages may take
+)
+
+// resident is a node of a directory: the exchange of a node, with its DHT and what
+// announces, without a store on disk and without jobs.
+type resident struct {
+	wire *wire
+	ex   *bitswap.Exchange
+	ends []func() error
+}
+
+// newResident starts a node whose DHT the ear hears.
+func (n *links) newResident(ctx context.Context, index int, e *ear) (_ *resident, err error) {
+	key, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	h, w, closeHost, err := n.newHost(index, key, n.link.Up)
+	if err != nil {
+		return nil, err
+	}
+	r := &resident{wire: w, ends: []func() error{closeHost}}
+	r.ex, err = bitswap.New(ctx, bitswap.Config{Host: tapped{h, e}, Store: blockstore.NewMemory()})
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	r.ends = append(r.ends, r.ex.Close)
+	return r, nil
+}
+
+// close ends the node, newest part first.
+func (r *resident) close() error {
+	var errs []error
+	for _, f := range slices.Backward(r.ends) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// id is the node's.
+func (r *resident) id() peer.ID { return r.ex.Host().ID() }
+
+// meet connects to another node.
+func (r *resident) meet(ctx context.Context, other *resident) error {
+	return r.ex.Host().Connect(ctx, peer.AddrInfo{ID: other.id(), Addrs: other.ex.Host().Addrs()})
+}
+
+// PlayDirectory plays a case of the DHT, in a bubble as Play does: nodes connect to
+// two others, and find the rest by themselves; then some die without a word, and the
+// others announce content and look for it.
+func PlayDirectory(ctx context.Context, d cases.Directory) (_ []cases.Row, err error) {
+	l := newLinks(d.Link, nil)
+	defer l.close()
+	e := newEar()
+	nodes := make([]*resident, d.Peers)
+	defer func() {
+		for _, n := range nodes {
+			if n != nil {
+				err = errors.Join(err, n.close())
+			}
+		}
+	}()
+	for i := range nodes {
+		if nodes[i], err = l.newResident(ctx, i, e); err != nil {
+			return nil, fmt.Errorf("node %d: %w", i, err)
+		}
+		if i == 0 {
+			continue
+		}
+		for _, known := range []int{0, i / 2} {
+			if err := nodes[i].meet(ctx, nodes[known]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	<-time.After(meeting)
+	for _, n := range nodes[:d.Dead] { // node 0 among them, whom all knew
+		n.wire.cut.Store(true)
+	}
+	all, err := e.records(ctx, d.Records, nodes[d.Dead:])
+	if err != nil {
+		return nil, err
+	}
+	return d.Rows(all), nil
+}
+
+// records has nodes announce content, all at once, and then others that don't keep the
+// records look for it.
+func (e *ear) records(ctx context.Context, count int, living []*resident) ([]cases.Lookup, error) {
+	all := make([]cases.Lookup, count)
+	sums, keys := make([][sha256.Size]byte, count), make([]cid.Cid, count)
+	start := time.Now()
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range all {
+		var err error
+		sums[i] = sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+		if keys[i], err = bitswap.FileKey(sums[i]); err != nil {
+			return nil, err
+		}
+		g.Go(func() error { return living[i%len(living)].ex.Provide(gctx, keys[i]) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	<-time.After(settling)
+	var asking sync.WaitGroup
+	again := time.Now()
+	for i := range all {
+		keepers := e.keepers(keys[i].Hash())
+		for _, at := range keepers {
+			all[i].Provided = max(all[i].Provided, at.Sub(start))
+		}
+		for step := 1; step < len(living); step++ {
+			asker := living[(i+step)%len(living)]
+			if _, keeps := keepers[asker.id()]; keeps {
+				continue
+			}
+			asking.Go(func() {
+				for range asker.ex.Holders(ctx, sums[i]) { // it asks the DHT, whatever comes
+				}
+				if at, ok := e.finders(keys[i].Hash())[asker.id()]; ok {
+					all[i].Found = at.Sub(again)
+				}
+			})
+			break
+		}
+	}
+	asking.Wait()
+	return all, nil
+}
