@@ -91,7 +91,7 @@ func (a *adding) options() error {
 	}
 	a.pinName = a.c.query.Get("pin-name")
 	q := a.c.query
-	if q.Get("cid-version") == "0" {
+	if version := q.Get("cid-version"); version == "0" || version == "" && q.Get("raw-leaves") == "false" {
 		a.profile = dag.V0_2015()
 		if q.Get("raw-leaves") == "true" {
 			return refused(http.StatusBadRequest, "raw-leaves=true goes with cid-version=1 here")

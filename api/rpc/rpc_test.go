@@ -240,6 +240,10 @@ func TestBlocksAndPins(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	r.call("block/stat?arg=" + hello)
+	// As ipfshttpclient says it.
+	if got := lines[added](t, r.upload("add?trickle=False&only-hash=True&wrap-with-directory=False&pin=True&raw-leaves=False&nocopy=False", text("f", "hello world")).body); len(got) != 1 || got[0].Hash != "Qmf412jQZiuVUtdgnB36FXFX7xg5V6KEbSJ4dpQuhkLyfD" {
+		t.Errorf("%+v", got)
+	}
 	r.call("pin/add?arg=" + hello + "&name=mine")
 	if got := r.call("pin/ls?names=true"); !strings.Contains(got, `"Name":"mine"`) {
 		t.Errorf("%q", got)
@@ -344,6 +348,8 @@ func TestRefuses(t *testing.T) {
 		{"add?pin=true&pin=false", kind, whole, 400, "twice"},
 		{"add?cid-version=2", kind, whole, 400, "option cid-version="},
 		{"add?cid-version=0&raw-leaves=true", kind, whole, 400, "raw-leaves"},
+		{"add?cid-version=1&raw-leaves=False", kind, whole, 400, "raw-leaves"},
+		{"add?nocopy=True", kind, whole, 400, "option nocopy="},
 		{"add?chunker=rabin", kind, whole, 400, "chunker"},
 		{"add?hash=sha3", kind, whole, 400, "option hash="},
 		{"add?only-hash=true&wrap-with-directory=true", kind, whole, 400, "only-hash"},

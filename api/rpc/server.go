@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hypha-node/hypha-node/api/control"
@@ -121,6 +122,9 @@ func (cmd command) check(q url.Values) error {
 		}
 		if len(values) > 1 {
 			return refused(http.StatusBadRequest, "option %q is given twice", name)
+		}
+		if on, err := strconv.ParseBool(values[0]); err == nil && len(values[0]) > 1 && strings.Contains(served, strconv.FormatBool(on)) {
+			values[0] = strconv.FormatBool(on) // Python's True, as Kubo takes it
 		}
 		if served != "" && !slices.Contains(strings.Fields(served), values[0]) {
 			return refused(http.StatusBadRequest, "option %s=%.60q is not served here: it can be %s", name, values[0], strings.Join(strings.Fields(served), ", "))

@@ -13,7 +13,7 @@ import (
 )
 
 // startRPC starts a node that serves Kubo's API, and returns its URL and token.
-func startRPC(t *testing.T) (n *rig.Node, url, token string) {
+func startRPC(t *testing.T) (url, token string) {
 	t.Helper()
 	repo := filepath.Join(t.TempDir(), "repo")
 	n, err := rig.StartNode(rig.Within(t), rig.Config{Binary: binary, Repo: repo, Args: []string{"--rpc", "0"}})
@@ -29,14 +29,14 @@ func startRPC(t *testing.T) (n *rig.Node, url, token string) {
 	}
 	text, err := os.ReadFile(filepath.Join(repo, "rpc.token"))
 	ok(t, err)
-	return n, strings.TrimSpace(url), strings.TrimSpace(string(text))
+	return strings.TrimSpace(url), strings.TrimSpace(string(text))
 }
 
 // TestRPCJavaScript lets npm's kubo-rpc-client use a node in the place of Kubo. The
 // CIDs are those that Kubo gives.
 func TestRPCJavaScript(t *testing.T) {
 	node, modules := findIPFS(t)
-	_, url, token := startRPC(t)
+	url, token := startRPC(t)
 	r, err := rig.Program{Path: node, Args: []string{filepath.Join("testdata", "rpc.mjs"), modules, url, token}, Env: []string{"NO_PROXY=127.0.0.1"}}.Run(rig.Within(t))
 	ok(t, err)
 	var got map[string]any
@@ -90,6 +90,47 @@ func TestRPCJavaScript(t *testing.T) {
 		"block": []any{add(block), "a block", 7.0}, "removed": []any{true},
 		"roots": []any{[]any{true, root}}, "pins": []any{[]any{"recursive", ""}, []any{"recursive", "by name"}},
 		"root": root, "unpinned": root, "objects": true, "peers": 0.0,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestRPCPython lets pip's ipfshttpclient use a node in the place of Kubo, whose CIDs
+// it gets.
+func TestRPCPython(t *testing.T) {
+	python, err := rig.Find("HYPHA_PYTHON_IPFS", "", "ipfshttpclient-0.8.0a2/bin/python")
+	if err != nil {
+		t.Skipf("no ipfshttpclient: %v", err)
+	}
+	address, token := startRPC(t)
+	host, port, found := strings.Cut(strings.TrimPrefix(address, "http://"), ":")
+	if !found {
+		t.Fatalf("the rpc is at %q", address)
+	}
+	dir := t.TempDir()
+	r, err := rig.Program{
+		Path: python, Env: []string{"NO_PROXY=127.0.0.1"},
+		Args: []string{filepath.Join("testdata", "rpc.py"), "/ip4/" + host + "/tcp/" + port + "/http", token, dir},
+	}.Run(rig.Within(t))
+	ok(t, err)
+	var got map[string]any
+	ok(t, json.Unmarshal([]byte(r.Stdout), &got))
+	for name, part := range map[string]string{"agent": "hypha-node/", "wrong": "token"} {
+		if text, isText := got[name].(string); !isText || !strings.Contains(text, part) {
+			t.Errorf("%s: %v", name, got[name])
+		}
+		delete(got, name)
+	}
+	k := kubo(t, "v0-2015")
+	tree, err := k.Add(rig.Within(t), filepath.Join(dir, "tree"), "--cid-version=0", "--raw-leaves=false")
+	ok(t, err)
+	want := map[string]any{
+		"system": true, "file": "Qmf412jQZiuVUtdgnB36FXFX7xg5V6KEbSJ4dpQuhkLyfD", "tree": tree,
+		"text": "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e", "json": map[string]any{"a": []any{1.0, 2.0}},
+		"cat": "text", "range": "wor", "ls": []any{[]any{"a.txt", 2.0}, []any{"sub", 1.0}},
+		"pinned": []any{true, []any{tree}}, "unpinned": true, "again": []any{tree},
+		"block": []any{"hello world", 11.0}, "car": true, "objects": true, "peers": []any{},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
