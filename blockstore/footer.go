@@ -153,13 +153,17 @@ func readFooter(r io.ReaderAt, size int64) (*footer, error) {
 // findTrailer finds the last trailer whose footer is what it was made of. Only
 // the two places are looked at where one may lie, for content may look like one.
 func findTrailer(r io.ReaderAt, size int64) (trailer, error) {
-	buf := make([]byte, min(size, trailerSearch+trailerLength))
 	// The last one first, for as a rule it is good; then backwards, in windows
 	// that overlap by what a trailer may stick out.
+	var buf []byte
 	window := int64(trailerLength)
 	for end := size; end > 0; window = trailerSearch {
 		start := max(0, end-window)
-		b := buf[:min(end+trailerLength-1, size)-start]
+		n := min(end+trailerLength-1, size) - start
+		if int64(cap(buf)) < n {
+			buf = make([]byte, min(size, window+trailerLength))
+		}
+		b := buf[:n]
 		if _, err := r.ReadAt(b, start); err != nil {
 			return trailer{}, err
 		}
