@@ -45,6 +45,10 @@ type CopyOptions struct {
 	// next Copy of the same file with Keep asks for all but that, at most 32 MiB of
 	// which had come.
 	Keep bool
+	// KeepAs, if it has a name, is what that is kept as in place of the file's root: so
+	// that another root of the same content goes on with it if it has the same leaves,
+	// and so does Resume for an Import whose profile gives those.
+	KeepAs Keep
 	// Late leaves a file that is one block and needs no record to be made durable by
 	// the next Sync or Pin of the store, which the caller has follow.
 	Late   bool

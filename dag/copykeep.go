@@ -1,6 +1,7 @@
 package dag
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding"
@@ -19,6 +20,8 @@ import (
 const copyProfile = "copy"
 
 // keptName is what the beginning of a file is kept as while it is copied.
+func (f *fileCopy) keptName() string { return cmp.Or(f.KeepAs.Name, keptName(f.root)) }
+
 func keptName(root cid.Cid) string { return "cid:" + root.String() }
 
 // kept is the beginning of a file that an earlier copy left: whole raw leaves.
@@ -39,12 +42,12 @@ func (f *fileCopy) begin(ctx context.Context, size int64) (err error) {
 	}
 	p, err := f.resume(ctx, ks, size)
 	if p == nil && err == nil {
-		p, err = ks.KeepFile(ctx, keptName(f.root), size)
+		p, err = ks.KeepFile(ctx, f.keptName(), size)
 	}
 	if err != nil {
 		return err
 	}
-	f.file, f.keep = p, newKeeper(p, keptState{Profile: copyProfile}, 0)
+	f.file, f.keep = p, newKeeper(p, keptState{Profile: copyProfile, Note: f.KeepAs.Note}, 0)
 	f.kept.file, f.kept.size = p, p.Kept().Size
 	next, stop := iter.Pull2(p.Leaves())
 	ended := f.keep.start(context.WithoutCancel(ctx))
@@ -55,7 +58,7 @@ func (f *fileCopy) begin(ctx context.Context, size int64) (err error) {
 // resume takes what an earlier copy left, with the hash of it; nil if that is
 // nothing, or of no use.
 func (f *fileCopy) resume(ctx context.Context, ks KeepStore, size int64) (blockstore.PartialFile, error) {
-	p, err := ks.ResumeFile(ctx, keptName(f.root))
+	p, err := ks.ResumeFile(ctx, f.keptName())
 	if ipld.IsNotFound(err) {
 		return nil, nil //nolint:nilnil // as the comment says
 	}

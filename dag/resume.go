@@ -128,7 +128,8 @@ func (im *importer) restore() error {
 	if p == nil {
 		return nil
 	}
-	if p.state.Profile != im.Profile.String() || im.Size != p.Total() || len(p.state.Also) != len(im.Also) {
+	copied := p.state.Profile == copyProfile // its leaves tell whether it fits
+	if !copied && p.state.Profile != im.Profile.String() || im.Size != p.Total() || len(p.state.Also) != len(im.Also) {
 		return fmt.Errorf("%d of %d bytes with profile %s, want %d with %s: %w",
 			p.Size(), p.Total(), p.state.Profile, im.Size, im.Profile, ErrStale)
 	}
@@ -139,11 +140,13 @@ func (im *importer) restore() error {
 		}
 	}
 	for c, n := range p.file.Leaves() {
+		if im.size += n; n != int64(im.Profile.leafSize()) && im.size != im.Size {
+			return fmt.Errorf("leaf of %d bytes in a copy, want %d: %w", n, im.Profile.leafSize(), ErrStale)
+		}
 		if err := im.tree.leaf(c, int(n), n); err != nil {
 			return err
 		}
 	}
-	im.size = p.Size()
 	return nil
 }
 

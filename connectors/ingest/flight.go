@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/hypha-node/hypha-node/connectors"
+	"github.com/hypha-node/hypha-node/dag"
 )
 
 // errAbandoned cancels a flight that nobody waits for any more.
@@ -23,6 +24,7 @@ type flight struct {
 	opts   Options         // likewise
 	tee    *tee            // likewise; nil if it has none
 	part   *part           // its content, for those who look at it while it comes
+	kept   dag.Keep        // what a beginning that comes from a holder is kept as; zero: nothing is kept
 	alone  bool            // it shares the origin's work with nobody any more
 	joint  *joint          // with whom it shares the origin's work; nil: with nobody
 	from   From            // where what is taken in comes from

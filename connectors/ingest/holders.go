@@ -61,6 +61,13 @@ func (e *Engine) beforeOrigin(ctx context.Context, f *flight) (got Fetched, ok b
 	if begun, err := e.begun(ctx, f); begun || err != nil {
 		return Fetched{}, false, err // the origin has only the rest to send
 	}
+	// What a holder has sent of it is left to the next one, and to the origin.
+	if f.item.GitSHA1 == nil {
+		if f.kept, err = keep(f.item, &connectors.Body{}); err != nil {
+			return Fetched{}, false, err
+		}
+	}
+	defer func() { f.kept = dag.Keep{} }()
 	return e.fromPeers(ctx, f, e.cfg.Patience)
 }
 
@@ -93,7 +100,11 @@ func (e *Engine) fromPeers(ctx context.Context, f *flight, patience time.Duratio
 		}
 		err, again := tried[h.Root]
 		if !again {
-			if got, err = e.copyFrom(ctx, f, h); err == nil {
+			got, err = e.copyFrom(ctx, f, h)
+			if errors.Is(err, dag.ErrStale) { // what another one has left is gone by now
+				got, err = e.copyFrom(ctx, f, h)
+			}
+			if err == nil {
 				return got, true, nil
 			}
 			tried[h.Root] = err
@@ -150,6 +161,7 @@ func (e *Engine) copyFrom(ctx context.Context, f *flight, h Holder) (Fetched, er
 	o := dag.CopyOptions{
 		Stall: holderStall, Timeout: holderTimeout, Progress: f.advance,
 		Limits: dag.Limits{Bytes: max(h.Size, 1)},
+		Keep:   f.kept.Name != "", KeepAs: f.kept,
 		Accept: func(file dag.File) (map[string][]byte, error) {
 			if err := want.check(it, file, nil); err != nil {
 				return nil, err
