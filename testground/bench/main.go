@@ -34,7 +34,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/hypha-node", "the command to measure")
 	flag.StringVar(&o.dir, "dir", "", "where to work; on the file system to be measured (default: a temporary directory)")
-	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,hf,tiny,facade,link,far,stall,expired,memory,small,peer,long,text,tree,first,find,ready,socket,message,burst,broadcast,flat,gc,million", "rows to measure")
+	flag.StringVar(&o.rows, "rows", "add,cat,get,bridge,second,hf,tiny,facade,link,far,stall,expired,memory,small,peer,long,text,tree,first,find,gateway,ready,socket,message,burst,broadcast,flat,gc,million", "rows to measure")
 	flag.StringVar(&o.json, "json", "", "also write all samples to this file")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each row")
 	flag.Int64Var(&o.size, "size", 1<<30, "bytes of the big file")
@@ -126,7 +126,7 @@ func (b *bench) row(ctx context.Context, name string, rounds int, web string) (o
 		}
 	}()
 	var nginx *rig.Nginx
-	if slices.Contains([]string{"bridge", "second", "link", "far", "stall"}, name) {
+	if slices.Contains([]string{"bridge", "second", "link", "far", "stall", "gateway"}, name) {
 		binary, err := rig.FindNginx()
 		if err != nil {
 			return out, fmt.Errorf("row %s needs nginx: %w: %w", name, errLacking, err)
@@ -190,6 +190,8 @@ func (b *bench) build(ctx context.Context, name string, nginx *rig.Nginx) (r row
 		r = b.firstRow()
 	case "find":
 		r = b.findRow()
+	case "gateway":
+		r, stop, err = b.gatewayRow(ctx, nginx)
 	case "ready":
 		r, err = b.readyRow(ctx)
 	case "gc":

@@ -167,6 +167,12 @@ func (k *Kubo) API() (string, error) {
 	return "http://" + parts[2] + ":" + parts[4], nil
 }
 
+// Gateway returns the base URL of the daemon's gateway.
+func (k *Kubo) Gateway() (string, error) {
+	text, err := os.ReadFile(filepath.Join(k.Path, "gateway"))
+	return strings.TrimSpace(string(text)), err
+}
+
 // Address returns the node's loopback TCP multiaddr with its peer id.
 func (k *Kubo) Address(ctx context.Context) (string, error) {
 	r, err := k.Run(ctx, "id", "-f", "<addrs>")
