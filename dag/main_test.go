@@ -20,10 +20,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type pattern struct{ state uint64 }
 
 func (p *pattern) Read(b []byte) (int, error) {
+	state := p.state // the race detector looks at every use of a field
 	for i := range b {
-		p.state = p.state*6364136223846793005 + 1442695040888963407
-		b[i] = byte(p.state >> 56)
+		state = state*6364136223846793005 + 1442695040888963407
+		b[i] = byte(state >> 56)
 	}
+	p.state = state
 	return len(b), nil
 }
 

@@ -78,11 +78,14 @@ func TestManyAtOnce(t *testing.T) {
 					if c.err != nil || c.got.From != ingest.FromOrigin || c.got.Teed || !c.got.Shared {
 						t.Fatalf("call %d: %+v, %v", i+20, c.got, c.err)
 					}
-					checkStored(t, s, c.got.File, content)
+					if c.got.File != calls[20].got.File {
+						t.Errorf("call %d: %+v, another one has %+v", i+20, c.got.File, calls[20].got.File)
+					}
 					if last := c.seen[len(c.seen)-1]; last.Done != int64(len(content)) || last.Total != last.Done || last.From != ingest.FromOrigin {
 						t.Errorf("call %d: last progress %+v", i+20, last)
 					}
 				}
+				checkStored(t, s, calls[20].got.File, content)
 				if n, b := o.requests.Load(), o.bytes.Load(); n != 1 || b != int64(len(content)) {
 					t.Errorf("%d requests, %d bytes, want 1 and %d", n, b, len(content))
 				}
