@@ -47,6 +47,7 @@ type asker struct {
 	shared  bool
 	holding bool            // it waits for others to pass on what it waits for
 	told    []peer.AddrInfo // of whom it will be told
+	heard   int             // of how many it was told, or will be
 	ended   bool            // nothing more is asked
 
 	tables []*table          // of the reader

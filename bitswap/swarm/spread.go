@@ -14,7 +14,8 @@ const (
 	fewAskers = 8                      // at least so many sendings are taken for the time that passing on needs
 	minHold   = 250 * time.Millisecond // for which a block is held back at least
 	maxHold   = 10 * time.Second
-	busyTell  = time.Second // between signs of life while blocks are held back
+	maxHeard  = 2 * maxSources // others of whom one asker is told
+	busyTell  = time.Second    // between signs of life while blocks are held back
 )
 
 // spread is what a holder knows of those who ask for one root: who they are, what
@@ -44,8 +45,9 @@ type item struct {
 	held   bool // the asker knows that it has to wait
 }
 
-// join adds an asker and has everybody know of everybody. It returns false when
-// there are too many.
+// join adds an asker and has everybody know of everybody, but of maxHeard at most:
+// more than a fetch asks, and few enough that a thousand askers, each of whom is told
+// of others, are not told more bytes than a file has.
 func (sp *spread) join(a *asker, self peer.AddrInfo) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
@@ -53,15 +55,23 @@ func (sp *spread) join(a *asker, self peer.AddrInfo) {
 		if other.p == a.p || other.peek || a.peek {
 			continue
 		}
-		if len(a.told) < maxTold {
-			a.told = append(a.told, other.info)
+		a.hears(other.info)
+		if other.hears(self) {
+			other.poke()
 		}
-		if len(other.told) < maxTold {
-			other.told = append(other.told, self)
-		}
-		other.poke()
 	}
 	sp.askers[a] = struct{}{}
+}
+
+// hears has an asker be told of another one, unless it was told of many; the spread's
+// lock is held.
+func (a *asker) hears(other peer.AddrInfo) bool {
+	if len(a.told) >= maxTold || a.heard >= maxHeard {
+		return false
+	}
+	a.told = append(a.told, other)
+	a.heard++
+	return true
 }
 
 // leave forgets an asker; true when it was the last.

@@ -98,3 +98,24 @@ func TestSpreadTellsOfOthers(t *testing.T) {
 		t.Errorf("a is told of %v, who only looks", told)
 	}
 }
+
+// TestSpreadTellsOfFew holds that what askers are told of each other does not grow with
+// the square of their number, and that everybody is told of some.
+func TestSpreadTellsOfFew(t *testing.T) {
+	const crowd = 300
+	sp := &spread{askers: make(map[*asker]struct{}), given: make(map[string]gift)}
+	heard := make([]int, crowd)
+	var all []*asker
+	for i := range crowd {
+		all = append(all, newAsker(string(rune('a'+i)), sp, true))
+		for k, a := range all { // they are told at once
+			_, told := sp.news(a)
+			heard[k] += len(told)
+		}
+	}
+	for i, n := range heard {
+		if n < maxSources || n > maxHeard {
+			t.Errorf("asker %d of %d is told of %d others", i, crowd, n)
+		}
+	}
+}

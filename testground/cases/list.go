@@ -10,13 +10,15 @@ type Scale struct {
 	Size  int64 // bytes of the content of a flash crowd
 	Crowd int   // leeches of it
 	Most  int   // leeches of the largest crowd
+	Chunk int64 // bytes of a block of the largest crowd
 }
 
-// Usual is what every change has to pass; Full is for a night.
-func Usual() Scale { return Scale{Size: 64 << 20, Crowd: 8, Most: 16} }
+// Usual is what every change has to pass; Full is for a night. Half a block is half
+// the content of the largest crowd, which is most of what a usual run moves.
+func Usual() Scale { return Scale{Size: 64 << 20, Crowd: 8, Most: 16, Chunk: DefaultChunk / 2} }
 
 // Full is four times as large.
-func Full() Scale { return Scale{Size: 256 << 20, Crowd: 16, Most: 32} }
+func Full() Scale { return Scale{Size: 256 << 20, Crowd: 16, Most: 32, Chunk: DefaultChunk} }
 
 // home is the link of most cases.
 func home() Link { return Link{Up: 20, Down: 100, RTT: 20 * time.Millisecond} }
@@ -25,18 +27,18 @@ func home() Link { return Link{Up: 20, Down: 100, RTT: 20 * time.Millisecond} }
 // copy, 28 MiB, and what was on its way.
 const again = 32 << 20
 
-// List returns the cases. Blocks are of 256 KiB unless the name says otherwise, and
+// List returns the cases. Blocks are of 256 KiB unless the case says otherwise, and
 // there are at least 32 for each leech. That a crowd of 16 takes at most 1.5 times as
 // long as one leech follows from its Goal: one leech takes at least the least time,
 // which is the same. Limit stands where the goal is not reached, or is so near that
 // chance decides; the table tells both.
 func List(s Scale) []Case {
 	const mib = 1 << 20
-	wide := int64(32*s.Most) * DefaultChunk
+	wide := int64(32*s.Most) * s.Chunk
 	all := []Case{
-		{Name: "flash-crowd", Seeds: 1, Leeches: s.Crowd, Size: s.Size, Link: home(), Goal: 1.25, Double: 0.02, SeedSends: 1.3},
+		{Name: "flash-crowd", Seeds: 1, Leeches: s.Crowd, Size: s.Size, Link: home(), Goal: 1.25, Double: 0.02, SeedSends: 1.3, Talk: 0.002},
 		{Name: "crowd-of-one", Seeds: 1, Leeches: 1, Size: s.Size / 2, Link: home(), Goal: 1.25},
-		{Name: "crowd-scaling", Seeds: 1, Leeches: s.Most, Size: wide, Link: home(), Goal: 1.5},
+		{Name: "crowd-scaling", Seeds: 1, Leeches: s.Most, Size: wide, Chunk: s.Chunk, Link: home(), Goal: 1.5},
 		{Name: "many-seeds", Seeds: 8, Leeches: 1, Size: s.Size, Link: Link{Up: 20, Down: 1000, RTT: 20 * time.Millisecond}, Goal: 1.15, Double: 0.01},
 		{Name: "waves", Seeds: 1, Leeches: 12, Waves: 3, Size: s.Size / 2, Link: home(), Goal: 1.3},
 		{Name: "one-origin", Leeches: 8, Size: s.Size / 2, Link: home(), Origin: 50, OriginSends: 1.1, Goal: 1.4},
