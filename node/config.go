@@ -26,7 +26,7 @@ type Config struct {
 	Peers     []string // multiaddrs with /p2p/ that a connection is kept to
 	Relays    []string // multiaddrs with /p2p/ of relays over which the node is found, if it can't be reached
 	Public    bool     // take part in the public IPFS network's DHT, too
-	Crew      bool     // share an origin's work with connected nodes that fetch the same
+	Crew      bool     // share an origin's work with connected nodes that fetch the same; the command's default
 	MDNS      bool     // find nodes on the local networks, and be found
 	Allow     []string // ids of the only peers that may connect; none: anybody may
 	// ForcePrivate refuses to take part in a network without a swarm key in the

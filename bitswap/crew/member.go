@@ -28,6 +28,7 @@ type member struct {
 	reads  int       // ranges that it is sending
 	hold   time.Time // before then it is not asked
 	slow   time.Time // before then it is as if it had claimed nothing
+	stalls int       // times that it kept the reader waiting
 	fails  int       // reads in a row that failed
 
 	refused map[int]time.Time // ranges, and when it did not send them

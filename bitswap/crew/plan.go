@@ -29,7 +29,8 @@ const (
 	// longer than others it may take: the least, and times.
 	stallTime, slackTime = 20 * time.Second, 10 * time.Second
 	slackTimes           = 4
-	slowTime             = 20 * time.Second // for which a member that stalled has claimed nothing
+	slowTime             = 20 * time.Second // for which a member that stalled has claimed nothing; doubled each time
+	maxStalls            = 6
 	againTime            = 500 * time.Millisecond
 	maxFails             = 16               // reads of a member that fail in a row
 	hopeTime             = 30 * time.Second // for which others are waited for when the origin has failed
@@ -293,7 +294,8 @@ func (r *Reader) watch(now time.Time) {
 	late := r.pace > 0 && now.Sub(sl.began) > slackTime+slackTimes*r.pace
 	if m := sh.members[sl.from]; now.Sub(sl.moved) > stallTime || late {
 		if m != nil {
-			m.slow = now.Add(slowTime)
+			m.slow = now.Add(slowTime << m.stalls) // who does so again is trusted less
+			m.stalls = min(m.stalls+1, maxStalls)
 		}
 		sl.cancel()
 	}

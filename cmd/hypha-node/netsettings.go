@@ -15,7 +15,7 @@ type meeting struct {
 	Relay     []string `placeholder:"MULTIADDR" env:"HYPHA_RELAYS" help:"Be found over this relay, when the node can't be reached; repeatable. Relays carry no data. Default: none."`
 	Public    bool     `env:"HYPHA_PUBLIC" help:"Take part in the DHT of the public IPFS network, too: look for content there, and announce what is announced."`
 	MDNS      bool     `name:"mdns" env:"HYPHA_MDNS" help:"Find nodes of the same network on the local networks, and be found there."`
-	Crew      bool     `env:"HYPHA_CREW" help:"Experimental: share the work of an origin with connected nodes that fetch the same file at once."`
+	Crew      bool     `default:"true" negatable:"" env:"HYPHA_CREW" help:"Share the work of an origin with connected nodes that fetch the same file at once. Default; --no-crew or --crew=false does not."`
 	Metrics   string   `placeholder:"ADDR" env:"HYPHA_METRICS" help:"Serve the node's numbers to Prometheus here; a port alone is one of loopback. Default: nowhere."`
 	Pprof     bool     `help:"Serve Go's profiler beside the metrics, on loopback."`
 }

@@ -79,7 +79,7 @@ func TestN03OneOrigin(t *testing.T) {
 	var nodes []*rig.Node
 	var jobs []*job
 	for i := range 4 {
-		n := start(t, filepath.Join(dir, fmt.Sprint(i)), []string{"HYPHA_CREW=1"})
+		n := start(t, filepath.Join(dir, fmt.Sprint(i)), nil)
 		for _, other := range nodes {
 			connect(t, n, other)
 		}
