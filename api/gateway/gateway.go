@@ -72,7 +72,7 @@ func New(c Config) (http.Handler, error) {
 		RetrievalTimeout:    patience, MaxRequestDuration: maxDuration, MaxConcurrentRequests: maxRequests,
 		MetricsRegistry: prometheus.NewRegistry(),
 	}
-	back := &backend{inner}
+	back := &backend{BlocksBackend: inner, store: c.Store.Scope(""), served: c.Served, files: make(chan struct{}, maxFiles)}
 	served := boxo.NewHeaders(nil).WithDeprecatedXIpfsPath().ApplyCors().Wrap(
 		boxo.NewHostnameHandler(config, back, boxo.NewHandler(config, back)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -90,8 +90,14 @@ func New(c Config) (http.Handler, error) {
 // errNames is the answer to what is named by IPNS or DNSLink.
 var errNames = errors.New("this gateway serves /ipfs/ alone: it looks up no names of IPNS and DNSLink")
 
-// backend is boxo's without names.
-type backend struct{ *boxo.BlocksBackend }
+// backend is boxo's without names, and with a way of its own to files.
+type backend struct {
+	*boxo.BlocksBackend
+
+	store  blockstore.Store // without what is private
+	served func(ctx context.Context, c cid.Cid) bool
+	files  chan struct{} // a token for each file that is read here
+}
 
 // ResolveMutable returns immutable paths as they are.
 func (b *backend) ResolveMutable(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {

@@ -1,0 +1,133 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	boxo "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipld/merkledag"
+	"github.com/ipfs/boxo/ipld/unixfs"
+	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/go-cid"
+
+	"github.com/hypha-node/hypha-node/dag"
+)
+
+// What files in answers may hold in memory, read and not yet sent: 64 MiB in all.
+const (
+	maxFiles  = 16
+	readAhead = 4 << 20 // bytes, of each
+)
+
+// Get answers with what a path leads to. A file that is stored whole is read as the
+// store has it, in runs of blocks ahead of the client; everything else, and what there
+// is no memory for, is boxo's.
+func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...boxo.ByteRange) (boxo.ContentPathMetadata, *boxo.GetResponse, error) {
+	md, err := b.ResolvePath(ctx, p)
+	if err != nil || len(md.LastSegmentRemainder) > 0 || !b.holds(ctx, md.LastSegment.RootCid()) {
+		return b.BlocksBackend.Get(ctx, p, ranges...)
+	}
+	select {
+	case b.files <- struct{}{}:
+	default:
+		return b.BlocksBackend.Get(ctx, p, ranges...)
+	}
+	release := func() { <-b.files }
+	file, err := dag.Open(ctx, b.store, md.LastSegment.RootCid())
+	if err != nil { // damaged, or collected by now
+		release()
+		return b.BlocksBackend.Get(ctx, p, ranges...)
+	}
+	file.ReadAhead(readAhead)
+	first, n := part(ranges, file.Size())
+	if first < 0 {
+		release()
+		return md, nil, errors.Join(errRange, file.Close())
+	}
+	c := &content{file: file, release: release}
+	c.begin(ctx, first, n)
+	return md, boxo.NewGetResponseFromReader(c, file.Size()), nil
+}
+
+// errRange says that a range does not begin in the file.
+var errRange = errors.New("invalid range: it begins before the file")
+
+// holds tells whether a root is that of a whole file that is stored, which strangers
+// may have and which names no time of its own.
+func (b *backend) holds(ctx context.Context, root cid.Cid) bool {
+	if root.Type() != cid.DagProtobuf || b.served != nil && !b.served(ctx, root) {
+		return false
+	}
+	if _, err := b.store.File(ctx, root); err != nil {
+		return false
+	}
+	var fs *unixfs.FSNode
+	err := b.store.View(ctx, root, func(block []byte) error {
+		nd, err := merkledag.DecodeProtobuf(block)
+		if err == nil {
+			fs, err = unixfs.ExtractFSNode(nd)
+		}
+		return err
+	})
+	return err == nil && fs.ModTime().IsZero()
+}
+
+// part returns what the first of the ranges asks for of a file of size bytes: n bytes
+// from first on, which is negative if that is before the file.
+func part(ranges []boxo.ByteRange, size int64) (first, n int64) {
+	if len(ranges) == 0 {
+		return 0, -1
+	}
+	first = ranges[0].From
+	switch to := ranges[0].To; {
+	case first < 0 && to != nil:
+		return -1, 0
+	case first < 0:
+		return size + first, -1
+	case to == nil:
+		n = -1
+	case *to < 0:
+		n = max(size+*to-first+1, 0)
+	default:
+		n = max(*to-first+1, 0)
+	}
+	return min(first, size), n
+}
+
+// content is a part of a file, read ahead until it is closed.
+type content struct {
+	*io.PipeReader
+
+	file    *dag.Reader
+	release func()
+	cancel  context.CancelFunc
+	done    chan struct{}
+	closing sync.Once
+}
+
+// begin reads n bytes of the file from first on, all when n < 0.
+func (c *content) begin(ctx context.Context, first, n int64) {
+	ctx, c.cancel = context.WithCancel(ctx)
+	c.done = make(chan struct{})
+	var w *io.PipeWriter
+	c.PipeReader, w = io.Pipe()
+	go func() {
+		defer close(c.done)
+		_, err := c.file.CopyRange(ctx, w, first, n)
+		_ = w.CloseWithError(err) // returns nil
+	}()
+}
+
+// Close ends the reading and waits for its end.
+func (c *content) Close() (err error) {
+	c.closing.Do(func() {
+		c.cancel()
+		err = c.PipeReader.Close()
+		<-c.done
+		err = errors.Join(err, c.file.Close())
+		c.release()
+	})
+	return err
+}
