@@ -104,12 +104,13 @@ func (w *wants) stop() {
 	w.wake()
 }
 
-// run asks for what is wanted until stop is called.
-func (w *wants) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+// run asks for what is wanted until stop is called. Whoever waits for a block
+// when run fails is told why.
+func (w *wants) run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	var readers sync.WaitGroup
 	defer readers.Wait()
-	defer cancel()
+	defer func() { cancel(err) }()
 	tick := time.NewTicker(max(min(w.o.Stall, w.o.Timeout)/8, time.Millisecond))
 	defer tick.Stop()
 	delay := time.NewTimer(wantDelay)
