@@ -20,6 +20,7 @@ import (
 	"github.com/hypha-node/hypha-node/api/hub"
 	"github.com/hypha-node/hypha-node/bitswap"
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/blockstore/memo"
 	"github.com/hypha-node/hypha-node/bridge"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/file"
@@ -90,10 +91,8 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	n.onClose(func() error { client.Close(); return nil })
 	c.HF.Client, c.S3.Client = client.Client(), client.Client()
 	var engine *ingest.Engine // the connector is asked after it was made
-	repositories := hf.New(c.HF).Knowing(func(ctx context.Context, key, scope string) (hf.File, bool) {
-		f, etag, ok := engine.Known(ctx, key, scope)
-		return hf.File{Size: f.Size, SHA256: &f.SHA256, ETag: etag}, ok
-	})
+	c.HF.Memo = memo.New(n.store.Records("hub"), c.Logger)
+	repositories := hf.New(c.HF).Knowing(func(ctx context.Context, key, scope string) (hf.File, bool) { return known(ctx, engine, key, scope) })
 	blocks := ipfs.New(n.store, n.exchange)
 	holders, team, err := n.openCrew(memory)
 	if err != nil {
@@ -112,7 +111,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	n.blocks, n.engine = blocks, engine
 	if c.Hub != "" {
 		n.hub = hub.New(hub.Config{
-			Hub: repositories, Client: c.HF.Client, Engine: engine, Store: n.store, Records: n.store.Records("hub"),
+			Hub: repositories, Client: c.HF.Client, Engine: engine, Store: n.store, Memo: c.HF.Memo,
 			Offline: c.HF.Offline, Logger: c.Logger,
 		})
 		n.onClose(n.hub.Close)
@@ -137,6 +136,12 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		}
 	}
 	return n, nil
+}
+
+// known tells what an engine has stored under the key of a file of the Hub.
+func known(ctx context.Context, engine *ingest.Engine, key, scope string) (hf.File, bool) {
+	f, etag, ok := engine.Known(ctx, key, scope)
+	return hf.File{Size: f.Size, SHA256: &f.SHA256, ETag: etag}, ok
 }
 
 // onClose has Close call f before everything that was opened earlier.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hypha-node/hypha-node/blockstore/memo"
 	"github.com/hypha-node/hypha-node/connectors/hf"
 )
 
@@ -27,18 +28,18 @@ func (s *Server) noteFile(ctx context.Context, t target, f hf.File, durable bool
 	if err != nil {
 		return
 	}
-	key := keyOf("file", t.at(f.Commit), f.Path)
+	key := memo.Key("file", t.at(f.Commit), f.Path)
 	if durable {
-		s.table.put(ctx, key, text)
+		s.cfg.Memo.Put(ctx, key, text)
 		return
 	}
-	s.table.note(key, text)
+	s.cfg.Memo.Note(key, text)
 }
 
 // file returns a file that is known at a commit.
 func (s *Server) file(ctx context.Context, t target, commit string) (hf.File, bool) {
 	var known fact
-	text := s.table.get(ctx, keyOf("file", t.at(commit), t.path))
+	text := s.cfg.Memo.Get(ctx, memo.Key("file", t.at(commit), t.path))
 	if text == nil || json.Unmarshal(text, &known) != nil {
 		return hf.File{}, false
 	}
@@ -53,20 +54,20 @@ func (s *Server) file(ctx context.Context, t target, commit string) (hf.File, bo
 // noteAccess remembers that a scope may have the content of a repository at a
 // commit; "" means everybody.
 func (s *Server) noteAccess(ctx context.Context, t target, commit, scope string) {
-	s.table.put(ctx, keyOf("access", t.at(commit), scope), []byte(strconv.FormatInt(s.cfg.Now().Unix(), 10)))
+	s.cfg.Memo.Put(ctx, memo.Key("access", t.at(commit), scope), []byte(strconv.FormatInt(s.cfg.Now().Unix(), 10)))
 }
 
 // access tells whether a scope may have the content of a repository at a commit,
 // as far as is known, and whether everybody may. An old proof is good enough when
 // nobody can be asked.
 func (s *Server) access(ctx context.Context, t target, commit, scope string, old bool) (may, public bool) {
-	if s.table.get(ctx, keyOf("access", t.at(commit), "")) != nil {
+	if s.cfg.Memo.Get(ctx, memo.Key("access", t.at(commit), "")) != nil {
 		return true, true
 	}
 	if scope == "" {
 		return false, false
 	}
-	at, err := strconv.ParseInt(string(s.table.get(ctx, keyOf("access", t.at(commit), scope))), 10, 64)
+	at, err := strconv.ParseInt(string(s.cfg.Memo.Get(ctx, memo.Key("access", t.at(commit), scope))), 10, 64)
 	return err == nil && (old || s.young(at, proofLife)), false
 }
 
@@ -82,7 +83,7 @@ func (s *Server) noteBranch(ctx context.Context, t target, scope, commit string)
 		return
 	}
 	if text, err := json.Marshal(branch{commit, s.cfg.Now().Unix()}); err == nil {
-		s.table.put(ctx, keyOf("branch", t.kind, t.repo, t.revision, scope), text)
+		s.cfg.Memo.Put(ctx, memo.Key("branch", t.kind, t.repo, t.revision, scope), text)
 	}
 }
 
@@ -93,7 +94,7 @@ func (s *Server) branchOf(ctx context.Context, t target, scope string) (commit s
 		return t.revision, true
 	}
 	var b branch
-	text := s.table.get(ctx, keyOf("branch", t.kind, t.repo, t.revision, scope))
+	text := s.cfg.Memo.Get(ctx, memo.Key("branch", t.kind, t.repo, t.revision, scope))
 	if text == nil || json.Unmarshal(text, &b) != nil {
 		return "", false
 	}

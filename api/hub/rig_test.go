@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/hypha-node/hypha-node/api/hub"
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/blockstore/memo"
 	"github.com/hypha-node/hypha-node/connectors/hf"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 	"github.com/hypha-node/hypha-node/connectors/ingest"
@@ -94,7 +96,7 @@ func (r *rig) open(endpoint string, change func(*hub.Config)) {
 	engine := ingest.New(ingest.Config{Store: r.store})
 	cfg := hub.Config{
 		Hub: hf.New(hf.Config{Endpoint: endpoint, Client: client, Token: "the-node's-own"}), Client: client,
-		Engine: engine, Store: r.store, Records: r.store.Records("hub"),
+		Engine: engine, Store: r.store, Memo: memo.New(r.store.Records("hub"), slog.New(slog.DiscardHandler)),
 	}
 	if change != nil {
 		change(&cfg)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/blockstore/memo"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/hf"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
@@ -45,8 +46,8 @@ type Config struct {
 	Client  *httpconn.Client // asks it for metadata
 	Engine  *ingest.Engine
 	Store   blockstore.Store
-	Records blockstore.Records // what is remembered, the server's own
-	Offline bool               // ask nobody
+	Memo    *memo.Table // what is remembered; nil: nothing
+	Offline bool        // ask nobody
 
 	Fresh    time.Duration    // how long an answer about a branch is good; 0 means 10 s
 	Linger   time.Duration    // how long a download goes on when its clients have gone; 0 means 1 min, negative not at all
@@ -59,7 +60,6 @@ type Config struct {
 type Server struct {
 	cfg    Config
 	name   string // in Via
-	table  *table
 	asking singleflight.Group
 	slots  chan struct{} // answers that are being read
 	spoilt spoilt
@@ -92,7 +92,7 @@ func New(c Config) *Server {
 			*d.into = d.def
 		}
 	}
-	s := &Server{cfg: c, name: product + rand.Text()[:12], table: newTable(c.Records, c.Logger), slots: make(chan struct{}, maxAsked)}
+	s := &Server{cfg: c, name: product + rand.Text()[:12], slots: make(chan struct{}, maxAsked)}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s.close = cancel
 	s.join = func(request context.Context) (context.Context, context.CancelFunc) {

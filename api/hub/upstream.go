@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hypha-node/hypha-node/blockstore/memo"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/hf"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
@@ -40,7 +41,7 @@ type question struct {
 
 // key returns the key of the answer that a scope may see.
 func (q question) key(scope string) string {
-	return keyOf("answer", scope, q.method, q.path, q.query, q.kind, string(q.body))
+	return memo.Key("answer", scope, q.method, q.path, q.query, q.kind, string(q.body))
 }
 
 // recall returns what is remembered of a question, nil if nothing is: an answer
@@ -48,7 +49,7 @@ func (q question) key(scope string) string {
 func (s *Server) recall(ctx context.Context, q question) *answer {
 	scope := hf.Scope(q.token)
 	for _, key := range []string{q.key(scope), q.key("")} {
-		if a := unpack(s.table.get(ctx, key)); a != nil {
+		if a := unpack(s.cfg.Memo.Get(ctx, key)); a != nil {
 			return a
 		}
 		if scope == "" {
@@ -61,7 +62,7 @@ func (s *Server) recall(ctx context.Context, q question) *answer {
 // keep remembers an answer for a scope.
 func (s *Server) keep(ctx context.Context, q question, scope string, a *answer) {
 	if record := a.pack(); record != nil {
-		s.table.put(ctx, q.key(scope), record)
+		s.cfg.Memo.Put(ctx, q.key(scope), record)
 	}
 }
 

@@ -47,8 +47,8 @@ type entry struct {
 	Path string   `json:"path"`
 	Size int64    `json:"size"` // bytes of the content, of large files too
 	OID  string   `json:"oid"`  // git's sha1; of the pointer if LFS is set
-	LFS  *lfsInfo `json:"lfs"`
-	Xet  string   `json:"xetHash"` // 64 hex digits, maybe redacted to asterisks; "" if there is none
+	LFS  *lfsInfo `json:"lfs,omitempty"`
+	Xet  string   `json:"xetHash,omitempty"` // 64 hex digits, maybe redacted to asterisks; "" if there is none
 
 	stored *File // what is stored of it, which nobody was asked about; nil if it was listed
 }
@@ -97,8 +97,7 @@ func (q *query) listed(ctx context.Context) iter.Seq2[entry, error] {
 func (q *query) named(ctx context.Context) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		for names := range slices.Chunk(q.ref.Filenames, maxBatch) {
-			found := q.known(ctx, names)
-			ask := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return found[name].stored != nil })
+			found, ask := q.known(ctx, names)
 			if len(ask) > 0 {
 				listed, err := q.pathsInfo(ctx, ask)
 				if err != nil {
@@ -163,9 +162,19 @@ func (q *query) pathsInfo(ctx context.Context, names []string) (map[string]entry
 	return found, nil
 }
 
-// tree yields the entries below a directory ("": all), page by page.
+// tree yields the entries below a directory ("": all): those that are remembered, or
+// else page by page.
 func (q *query) tree(ctx context.Context, dir string) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
+		if list, ok := q.recall(ctx, dir); ok {
+			for _, e := range list {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			return
+		}
+		seen := []entry{}
 		next := q.apiURL("tree", q.commit)
 		if dir != "" {
 			next += "/" + escapePath(dir)
@@ -186,11 +195,17 @@ func (q *query) tree(ctx context.Context, dir string) iter.Seq2[entry, error] {
 					return
 				}
 			}
+			if len(seen) <= maxKept {
+				seen = append(seen, page...)
+			}
 			if next, err = q.following(next, header); err != nil {
 				yield(entry{}, err)
 				return
 			}
 			if next == "" {
+				if len(seen) <= maxKept {
+					q.remember(ctx, dir, seen)
+				}
 				return
 			}
 		}
@@ -243,6 +258,9 @@ func nextLink(fields []string) string {
 
 // fetch sends an API request with the token and returns its answer.
 func (q *query) fetch(ctx context.Context, r httpconn.Request, limit int64) ([]byte, http.Header, error) {
+	if q.offline {
+		return nil, nil, q.away()
+	}
 	r.Secret, r.Operator = q.secret, q.acc.Operator
 	if r.Header == nil {
 		r.Header = http.Header{}

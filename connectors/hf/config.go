@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/hypha-node/hypha-node/blockstore/memo"
 	"github.com/hypha-node/hypha-node/connectors"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 )
@@ -29,8 +30,9 @@ type Config struct {
 	Endpoint  string            // base URL without a trailing slash; "" means DefaultEndpoint
 	Token     connectors.Secret // for references without a token of their own; "" means anonymous
 	Transport string            // how large files come: one of the Transport constants; "" means TransportAuto
-	Offline   bool              // refuse every reference with a clear error
+	Offline   bool              // ask nobody: what is not remembered or stored is refused with a clear error
 	Client    *httpconn.Client  // fetches; required
+	Memo      *memo.Table       // remembers commits and listings; nil: nothing
 }
 
 // ConfigFromEnv reads the variables that Hugging Face's own tools read, in

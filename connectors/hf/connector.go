@@ -2,13 +2,12 @@ package hf
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"github.com/hypha-node/hypha-node/blockstore/memo"
 	"github.com/hypha-node/hypha-node/connectors"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
 	"github.com/hypha-node/hypha-node/connectors/xet"
@@ -86,14 +85,15 @@ type query struct {
 	scope  string      // of the content; "" when it is public
 	public bool        // anybody may have the content, for certain
 	access access
-	stored Known // nil: nothing is
+	stored Known       // nil: nothing is
+	memo   *memo.Table // nil: nothing is remembered
 
 	offline bool // the hub can't be asked
 }
 
 // newQuery returns a query that acts with the token; "" is nobody's.
 func (c *Connector) newQuery(ref connectors.Ref, token connectors.Secret, acc connectors.Access) *query {
-	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}, stored: c.known, offline: c.cfg.Offline}
+	q := &query{client: c.cfg.Client, base: c.cfg.Endpoint, ref: ref, acc: acc, secret: http.Header{}, stored: c.known, memo: c.cfg.Memo, offline: c.cfg.Offline}
 	q.access.asking = make(chan struct{}, 1)
 	if c.cfg.Transport != TransportHTTP {
 		q.xet, q.first = c.xet, c.cfg.Transport == TransportXet
@@ -114,24 +114,20 @@ func (c *Connector) begin(ctx context.Context, ref connectors.Ref, acc connector
 	q := c.newQuery(ref, token, acc)
 	if isCommit(ref.Revision) {
 		q.commit = ref.Revision
-	}
-	if c.cfg.Offline && (len(ref.Filenames) == 0 || len(q.known(ctx, ref.Filenames)) < len(ref.Filenames)) {
-		err := q.fail(errors.New("this node is set to work offline"))
-		err.Err = fmt.Errorf("%w: %w", connectors.ErrUpstream, err.Err)
-		err.Hint = "unset HF_HUB_OFFLINE to fetch from " + q.base
-		return nil, err
-	}
-	if q.commit != "" {
 		return q, nil
 	}
 	info, err := q.revision(ctx)
 	if err != nil {
-		return nil, err
+		if !c.cfg.Offline || !q.remembered(ctx) {
+			return nil, err
+		}
+		return q, nil
 	}
 	q.commit = info.SHA
 	if q.public = info.public(ref.RepoType); q.public {
 		q.scope = ""
 	}
+	q.rememberCommit(ctx)
 	return q, nil
 }
 
@@ -190,6 +186,9 @@ func (q *query) itemOf(f File) (connectors.Item, error) {
 // opener returns what opens a file at the commit.
 func (q *query) opener(target httpconn.Target) func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
 	return func(ctx context.Context, off, n int64, cond []byte) (*connectors.Body, error) {
+		if q.offline {
+			return nil, q.away()
+		}
 		if off == 0 {
 			cond = nil // a commit does not change: there is nothing to ask
 		}
@@ -202,13 +201,19 @@ func (q *query) key(path string) string {
 	return "hf:" + q.ref.RepoType + "/" + q.ref.Repository + "@" + q.commit + "/" + path
 }
 
-// known returns what is stored of some files, if the reference itself names the
-// commit: else the hub is asked whether it still is the one. Of what is private it is
-// asked whether the credential still passes, unless it can't be.
-func (q *query) known(ctx context.Context, names []string) map[string]entry {
-	known := map[string]entry{}
-	if q.stored == nil || !isCommit(q.ref.Revision) {
-		return known
+// known returns what is known of some files without a request, and the names of which
+// nothing is: all is known where the commit's listing is remembered. Of what is stored
+// and private the hub is asked whether the credential still passes, unless it can't be.
+func (q *query) known(ctx context.Context, names []string) (known map[string]entry, ask []string) {
+	known = map[string]entry{}
+	if list, ok := q.recall(ctx, ""); ok {
+		for _, e := range list {
+			known[e.Path] = e
+		}
+		return known, nil
+	}
+	if q.stored == nil {
+		return known, names
 	}
 	scope := ""
 	if q.offline {
@@ -218,9 +223,11 @@ func (q *query) known(ctx context.Context, names []string) map[string]entry {
 		if f, ok := q.stored(ctx, q.key(name), scope); ok {
 			f.RepoType, f.Repository, f.Commit, f.Path = q.ref.RepoType, q.ref.Repository, q.commit, name
 			known[name] = entry{Type: "file", Path: name, Size: f.Size, stored: &f}
+		} else {
+			ask = append(ask, name)
 		}
 	}
-	return known
+	return known, ask
 }
 
 // fileURL returns the URL of a file at the commit.

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode"
@@ -23,6 +24,9 @@ func FuzzEntries(f *testing.F) {
 		list, err := q.entries(b)
 		if err != nil {
 			return
+		}
+		if again, ok := unpack(pack(list)); !ok || !reflect.DeepEqual(again, list) {
+			t.Errorf("%+v is remembered as %+v", list, again)
 		}
 		for _, e := range list {
 			it, err := q.item(e)

@@ -44,6 +44,9 @@ func (q *query) ask(ctx context.Context, path string) error {
 	if q.public {
 		return nil
 	}
+	if q.offline {
+		return q.away()
+	}
 	resp, err := q.client.Do(ctx, httpconn.Request{
 		Method: http.MethodHead, URL: q.fileURL(path), Secret: q.secret, Operator: q.acc.Operator,
 		Stop: func(resp *http.Response) bool { // where the content is needs no visit, a new name does

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/blockstore/memo"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/hf"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
@@ -39,7 +41,8 @@ func newHubWith(t *testing.T, cfg hubtest.Config, ec ingest.Config) (*hubtest.Hu
 		f, etag, ok := e.Known(ctx, key, scope)
 		return hf.File{Size: f.Size, SHA256: &f.SHA256, ETag: etag}, ok
 	}
-	conn := hf.New(hf.Config{Endpoint: hub.URL, Client: client}).Knowing(known)
+	notes := memo.New(blockstore.NewMemory().Records("hub"), slog.New(slog.DiscardHandler))
+	conn := hf.New(hf.Config{Endpoint: hub.URL, Client: client, Memo: notes}).Knowing(known)
 	ec.Connectors = connectors.Set{conn}
 	e = newEngine(t, ec)
 	return hub, e
@@ -214,8 +217,22 @@ func TestHubKnown(t *testing.T) {
 	if _, err := all(t, e, at("name", "none"), ""); !errors.Is(err, connectors.ErrNotFound) {
 		t.Errorf("a file that is not there: %v", err)
 	}
+	whole := strings.TrimSuffix(at("name", ""), "/")
+	before, err := all(t, e, whole, "")
+	must(t, err)
+	hub.ResetRequests()
+	again, err := all(t, e, whole, "")
+	must(t, err)
+	for path, want := range before {
+		if g := again[path]; g.From != ingest.FromStore || g.File.Root != want.File.Root {
+			t.Errorf("%s again: %+v, want %+v", path, g, want)
+		}
+	}
+	if n := len(hub.Requests()); n != 0 || len(again) < 3 || len(again) != len(before) {
+		t.Errorf("%d requests for %d files of a repository that is stored, want none", n, len(again))
+	}
 
-	_, err := all(t, e, at("gated", "w.bin"), "good")
+	_, err = all(t, e, at("gated", "w.bin"), "good")
 	must(t, err)
 	hub.ResetRequests()
 	if _, err := all(t, e, at("gated", "w.bin"), "good"); err != nil || len(hub.Requests()) != 1 {

@@ -1,4 +1,4 @@
-package hub
+package memo
 
 import (
 	"bytes"
@@ -23,23 +23,23 @@ func TestTable(t *testing.T) {
 		}
 	})
 	ctx, log := t.Context(), slog.New(slog.DiscardHandler)
-	open := func() *table { return newTable(store.Records("hub"), log) }
+	open := func() *Table { return New(store.Records("hub"), log) }
 	a := open()
-	a.put(ctx, "kept", []byte("1"))
-	a.note("noted", []byte("2"))
-	a.note("kept", []byte("1")) // does not make it less
-	a.put(ctx, "large", make([]byte, maxRecord+1))
-	if string(a.get(ctx, "noted")) != "2" || string(a.get(ctx, "kept")) != "1" || a.get(ctx, "absent") != nil || a.get(ctx, "large") == nil {
+	a.Put(ctx, "kept", []byte("1"))
+	a.Note("noted", []byte("2"))
+	a.Note("kept", []byte("1")) // does not make it less
+	a.Put(ctx, "large", make([]byte, maxRecord+1))
+	if string(a.Get(ctx, "noted")) != "2" || string(a.Get(ctx, "kept")) != "1" || a.Get(ctx, "absent") != nil || a.Get(ctx, "large") == nil {
 		t.Error("the first table forgot")
 	}
 	b := open()
-	if b.get(ctx, "noted") != nil || b.get(ctx, "large") != nil || string(b.get(ctx, "kept")) != "1" {
+	if b.Get(ctx, "noted") != nil || b.Get(ctx, "large") != nil || string(b.Get(ctx, "kept")) != "1" {
 		t.Error("the second table has something else")
 	}
 	b.memoryLimit, b.diskLimit = 8<<10, 4<<10
 	big := bytes.Repeat([]byte("x"), 1000)
 	for i := range 20 {
-		b.put(ctx, fmt.Sprint(i), big)
+		b.Put(ctx, fmt.Sprint(i), big)
 		if b.memory.bytes > b.memoryLimit || b.disk.bytes > b.diskLimit {
 			t.Fatalf("%d bytes in memory, %d on disk", b.memory.bytes, b.disk.bytes)
 		}
@@ -51,7 +51,7 @@ func TestTable(t *testing.T) {
 		}
 		bytes += int64(len(r.Key) + len(r.Value))
 	}
-	if bytes != b.disk.bytes || bytes > b.diskLimit || bytes < 3000 || b.get(ctx, "kept") != nil || b.get(ctx, "0") != nil {
+	if bytes != b.disk.bytes || bytes > b.diskLimit || bytes < 3000 || b.Get(ctx, "kept") != nil || b.Get(ctx, "0") != nil {
 		t.Errorf("%d bytes on disk, %d counted", bytes, b.disk.bytes)
 	}
 }

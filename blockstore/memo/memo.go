@@ -1,4 +1,7 @@
-package hub
+// Package memo remembers small texts between runs, as what a hub has told of a
+// repository: the latest in memory, and those that are worth it in a bucket of the
+// store's index. Both are bounded, and what was not used for longest goes first.
+package memo
 
 import (
 	"bytes"
@@ -23,10 +26,9 @@ const (
 	overhead    = 200       // bytes of memory that an entry takes beside key and value, about
 )
 
-// table remembers small values under keys of any length: the latest in memory,
-// and those that are worth it in the index of the store, both bounded. It is
-// safe for concurrent use; its values are not to be changed.
-type table struct {
+// Table remembers values under keys of any length. It is safe for concurrent use;
+// its values are not to be changed. A nil Table remembers nothing.
+type Table struct {
 	records     blockstore.Records
 	log         *slog.Logger
 	memoryLimit int64 // bytes
@@ -55,14 +57,15 @@ type held struct {
 	stored bool // on disk, too
 }
 
-func newTable(records blockstore.Records, log *slog.Logger) *table {
-	t := &table{records: records, log: log, memoryLimit: memoryBytes, diskLimit: diskBytes}
+// New returns a table over a bucket that is nobody else's.
+func New(records blockstore.Records, log *slog.Logger) *Table {
+	t := &Table{records: records, log: log, memoryLimit: memoryBytes, diskLimit: diskBytes}
 	t.memory.by, t.disk.by = map[string]*list.Element{}, map[string]*list.Element{}
 	return t
 }
 
-// keyOf returns the key for some texts: of fixed length, and telling nothing.
-func keyOf(texts ...string) string {
+// Key returns the key for some texts: of fixed length, and telling nothing.
+func Key(texts ...string) string {
 	sum := sha256.New()
 	for _, s := range texts {
 		fmt.Fprintf(sum, "%d:%s", len(s), s)
@@ -70,8 +73,11 @@ func keyOf(texts ...string) string {
 	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
-// get returns a value, nil if there is none.
-func (t *table) get(ctx context.Context, key string) []byte {
+// Get returns a value, nil if there is none.
+func (t *Table) Get(ctx context.Context, key string) []byte {
+	if t == nil {
+		return nil
+	}
 	t.mu.Lock()
 	value := t.memory.use(key)
 	t.mu.Unlock()
@@ -86,11 +92,15 @@ func (t *table) get(ctx context.Context, key string) []byte {
 	return value
 }
 
-// note remembers a value in memory only.
-func (t *table) note(key string, value []byte) { t.hold(key, value, false) }
+// Note remembers a value in memory only.
+func (t *Table) Note(key string, value []byte) {
+	if t != nil {
+		t.hold(key, value, false)
+	}
+}
 
 // hold keeps a value in memory. It tells whether the very value is on disk.
-func (t *table) hold(key string, value []byte, stored bool) bool {
+func (t *Table) hold(key string, value []byte, stored bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.memory.by[key]; e != nil {
@@ -104,10 +114,10 @@ func (t *table) hold(key string, value []byte, stored bool) bool {
 	return stored
 }
 
-// put remembers a value on disk, too. That the disk does not take it costs a
-// request some day, and is no error.
-func (t *table) put(ctx context.Context, key string, value []byte) {
-	if t.hold(key, value, false) || len(value) > maxRecord {
+// Put remembers a value on disk, too, unless it is large. That the disk does not take
+// it costs a request some day, and is no error.
+func (t *Table) Put(ctx context.Context, key string, value []byte) {
+	if t == nil || t.hold(key, value, false) || len(value) > maxRecord {
 		return
 	}
 	switch err := t.write(ctx, key, value); {
@@ -119,7 +129,7 @@ func (t *table) put(ctx context.Context, key string, value []byte) {
 }
 
 // write writes a record and drops the oldest ones that there is no room for.
-func (t *table) write(ctx context.Context, key string, value []byte) error {
+func (t *Table) write(ctx context.Context, key string, value []byte) error {
 	if err := t.records.Put(ctx, key, value); err != nil {
 		return err
 	}
