@@ -22,7 +22,8 @@ const (
 	// patientTick is how often the routing table is looked at while it is empty.
 	patientTick = 250 * time.Millisecond
 	// hurryAfter is how many peers must have answered a lookup before the others are
-	// not waited for: as many as are asked at a time.
+	// not waited for: as many as are asked at a time. A lookup that asks nobody any
+	// more needs fewer.
 	hurryAfter = 10
 	// hurryLeast is the least time without an answer after which they are not.
 	hurryLeast = 50 * time.Millisecond
@@ -31,9 +32,10 @@ const (
 // GetClosestPeers returns the peers closest to a key.
 //
 // A lookup would wait for each of them, and for a dead one as long as a dial or a
-// message may take: 5 to 10 s, in which the records go nowhere. So it is ended when
-// many have answered, and then nobody for as long as the slowest of those took. Who
-// has been heard of by then counts, whether he has answered or not.
+// message may take: 5 to 20 s, in which the records go nowhere. So it is ended when
+// many have answered, or as many as it needs, and then nobody for as long as the
+// slowest of those took. Who has been heard of by then counts, whether he has answered
+// or not.
 func (r patientRouter) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, error) {
 	if r.RoutingTable().Size() == 0 {
 		tick := time.NewTicker(patientTick)
@@ -49,8 +51,9 @@ func (r patientRouter) GetClosestPeers(ctx context.Context, key string) ([]peer.
 	lctx, cut := context.WithCancel(ctx)
 	defer cut()
 	lctx, events := routing.RegisterForQueryEvents(lctx)
+	lctx, steps := dht.RegisterForLookupEvents(lctx)
 	var watch sync.WaitGroup
-	watch.Go(func() { hurry(events, cut) })
+	watch.Go(func() { hurry(events, steps, cut) })
 	peers, err := r.IpfsDHT.GetClosestPeers(lctx, key)
 	ended := lctx.Err() != nil && ctx.Err() == nil
 	cut()
@@ -62,10 +65,11 @@ func (r patientRouter) GetClosestPeers(ctx context.Context, key string) ([]peer.
 }
 
 // hurry calls cut when a lookup waits for nobody but those who may be dead. It
-// returns when the events end, as they do after cut.
-func hurry(events <-chan *routing.QueryEvent, cut func()) {
+// returns when the events end, as they do after cut; the steps end with them.
+func hurry(events <-chan *routing.QueryEvent, steps <-chan *dht.LookupEvent, cut func()) {
 	asked := make(map[peer.ID]time.Time)
 	answers, slowest := 0, hurryLeast
+	enough := false // have answered: the lookup has what it needs
 	silence := time.NewTimer(0)
 	defer silence.Stop()
 	for {
@@ -83,8 +87,15 @@ func hurry(events <-chan *routing.QueryEvent, cut func()) {
 				answers++
 				silence.Reset(slowest)
 			}
+		case step, ok := <-steps:
+			if !ok {
+				steps = nil // and the events are about to end
+			} else if step.Terminate != nil {
+				enough = true
+				silence.Reset(slowest)
+			}
 		case <-silence.C:
-			if answers >= hurryAfter {
+			if enough || answers >= hurryAfter {
 				cut()
 			}
 		}

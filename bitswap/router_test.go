@@ -6,31 +6,35 @@ import (
 	"testing/synctest"
 	"time"
 
+	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/routing"
 )
 
-// TestHurry holds when a lookup is ended: not before many have answered, and when
-// those who answer have stopped for as long as the slowest of them took.
+// TestHurry holds when a lookup is ended: not before many have answered, or as many as
+// it needs, and when those who answer have stopped for as long as the slowest of them
+// took.
 func TestHurry(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		answers int
 		took    time.Duration // each answer, one after the other
+		enough  bool          // the lookup needs no more
 		want    time.Duration // from the last one on; 0: it is not ended
 	}{
-		{"a large network", hurryAfter, 80 * time.Millisecond, 80 * time.Millisecond},
-		{"a fast one", 2 * hurryAfter, time.Millisecond, hurryLeast},
-		{"a small one", hurryAfter - 1, 80 * time.Millisecond, 0},
-		{"nobody", 0, 0, 0},
+		{"a large network", hurryAfter, 80 * time.Millisecond, false, 80 * time.Millisecond},
+		{"a fast one", 2 * hurryAfter, time.Millisecond, false, hurryLeast},
+		{"a small one", hurryAfter - 1, 80 * time.Millisecond, false, 0},
+		{"the closest have answered", 3, 80 * time.Millisecond, true, 80 * time.Millisecond},
+		{"nobody", 0, 0, false, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				events, ended := make(chan *routing.QueryEvent), make(chan time.Time, 1)
-				done := make(chan struct{})
+				events, steps := make(chan *routing.QueryEvent), make(chan *dht.LookupEvent)
+				ended, done := make(chan time.Time, 1), make(chan struct{})
 				go func() {
 					defer close(done)
-					hurry(events, func() { ended <- time.Now() })
+					hurry(events, steps, func() { ended <- time.Now() })
 				}()
 				for i := range tc.answers {
 					p := peer.ID(fmt.Sprint(i))
@@ -40,7 +44,12 @@ func TestHurry(t *testing.T) {
 				}
 				last := time.Now()
 				events <- &routing.QueryEvent{Type: routing.SendingQuery, ID: "dead"}
+				steps <- &dht.LookupEvent{}
+				if tc.enough {
+					steps <- &dht.LookupEvent{Terminate: dht.NewLookupTerminateEvent(dht.LookupCompleted)}
+				}
 				<-time.After(time.Minute)
+				close(steps)
 				close(events)
 				<-done
 				select {

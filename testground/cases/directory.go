@@ -30,7 +30,7 @@ func Directories() []Directory {
 
 // Lookup is what became of one record.
 type Lookup struct {
-	Provided time.Duration // until all who keep it had it
+	Provided time.Duration // until all who keep it had it; 0: nobody was told to keep it
 	Found    time.Duration // until who looked for it had been told who has it; 0: it was not found
 }
 
@@ -39,7 +39,9 @@ type Lookup struct {
 func (d Directory) Rows(all []Lookup) []Row {
 	var provided, found []time.Duration
 	for _, l := range all {
-		provided = append(provided, l.Provided)
+		if l.Provided > 0 {
+			provided = append(provided, l.Provided)
+		}
 		if l.Found > 0 {
 			found = append(found, l.Found)
 		}
