@@ -57,7 +57,7 @@ func newHost(cfg Config) (host.Host, error) {
 		// Without SO_REUSEPORT, which would let two nodes of one user listen on the
 		// same port and get each other's peers.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
-		libp2p.Security(libp2ptls.ID, libp2ptls.New),
+		libp2p.Security(libp2ptls.ID, newBatchedTLS),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
 		libp2p.ConnectionManager(conns),
