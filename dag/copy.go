@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/internal/sha256pair"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -209,11 +210,31 @@ func (c *copyJob) leaf(ctx context.Context, root cid.Cid, data []byte, n *node) 
 
 // block returns a block from the store, or else from peers.
 func (c *copyJob) block(ctx context.Context, id cid.Cid) ([]byte, error) {
+	data, _, err := c.stepped(ctx, id)
+	return data, err
+}
+
+// stepped is block, and returns what the bytes do to the hash of the content that they
+// are part of, if whoever verified them found out.
+func (c *copyJob) stepped(ctx context.Context, id cid.Cid) ([]byte, sha256pair.Step, error) {
 	data, err := getBlock(ctx, c.dst, id)
 	if !ipld.IsNotFound(err) {
-		return data, err
+		return data, sha256pair.Step{}, err
 	}
-	return c.wants.get(ctx, id)
+	return c.wants.stepped(ctx, id)
+}
+
+// expect asks for a block that is not in the store, and returns who waits for it; nil
+// when it is for stepped to find out. What is expected one after the other is asked for
+// in that order.
+func (c *copyJob) expect(ctx context.Context, id cid.Cid) *want {
+	if _, inline := identity(id); inline || checkCID(id) != nil {
+		return nil
+	}
+	if has, err := c.dst.Has(ctx, id); has || err != nil {
+		return nil
+	}
+	return c.wants.want(id)
 }
 
 // Get makes a copyJob the Getter of inner nodes.

@@ -2,10 +2,9 @@ package dag
 
 import (
 	"context"
-	"crypto/sha256"
-	"hash"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/internal/sha256pair"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"golang.org/x/sync/errgroup"
@@ -18,8 +17,9 @@ const aheadCopy = 64
 // part is a leaf or a node of a file, in the order in which they are done with.
 type part struct {
 	leaf leaf
-	data []byte // content of the leaf, or block of the node
-	kept bool   // the leaf is here; data is nil when nobody wants it
+	data []byte          // content of the leaf, or block of the node
+	step sha256pair.Step // what data does to the hash of the content, if that is known
+	kept bool            // the leaf is here; data is nil when nobody wants it
 	err  error
 	done chan struct{} // of a leaf: closed when data or err is there
 	node cid.Cid       // of a node
@@ -41,7 +41,7 @@ type fileCopy struct {
 	size   int64 // of window
 	line   chan *part
 	file   blockstore.FileWriter // nil: the first leaf is not raw, blocks are stored one by one
-	sum    hash.Hash
+	sum    *sha256pair.Digest
 	total  int64
 	outs   outlets
 	opened bool           // outs are there
@@ -57,7 +57,7 @@ type fileCopy struct {
 func (c *copyJob) file(ctx context.Context, root cid.Cid, data []byte, n *node, window int64) (f File, err error) {
 	fc := &fileCopy{
 		copyJob: c, root: root, window: semaphore.NewWeighted(window), size: window,
-		line: make(chan *part, maxWants), sum: sha256.New(),
+		line: make(chan *part, maxWants), sum: sha256pair.New(),
 	}
 	refused := false // for what the file is
 	defer func() { err = fc.settle(ctx, err, refused) }()
@@ -70,7 +70,7 @@ func (c *copyJob) file(ctx context.Context, root cid.Cid, data []byte, n *node, 
 	if err := g.Wait(); err != nil {
 		return File{}, err
 	}
-	f = File{Root: root, Size: fc.total, SHA256: [32]byte(fc.sum.Sum(nil))}
+	f = File{Root: root, Size: fc.total, SHA256: fc.sum.Sum()}
 	aliases, err := c.accept(f)
 	if refused = err != nil; refused {
 		return File{}, err
@@ -127,11 +127,22 @@ func (f *fileCopy) emit(ctx context.Context, g *errgroup.Group, l leaf, size int
 	if err := f.send(ctx, p); err != nil {
 		return err
 	}
+	var asked *want
+	if !p.kept {
+		asked = f.expect(ctx, l.cid)
+	}
 	g.Go(func() error {
 		defer close(p.done)
 		if p.kept {
 			p.data, p.err = f.readKept(l)
-		} else if p.data, p.err = f.block(ctx, l.cid); p.err == nil {
+			return p.err
+		}
+		if asked != nil {
+			p.data, p.step, p.err = asked.wait(ctx)
+		} else {
+			p.data, p.step, p.err = f.stepped(ctx, l.cid)
+		}
+		if p.err == nil {
 			p.err = l.check(p.data)
 		}
 		return p.err
@@ -201,7 +212,9 @@ func (f *fileCopy) content(ctx context.Context, p *part) error {
 	if p.kept {
 		return f.outs.send(ctx, c)
 	}
-	write(f.sum, p.data)
+	if !f.sum.Take(p.step, len(p.data)) {
+		f.sum.Add(p.data)
+	}
 	var err error
 	if c.mark, err = f.mark(p.leaf); err != nil {
 		return err

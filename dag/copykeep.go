@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"iter"
 
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/internal/sha256pair"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 )
@@ -66,12 +66,12 @@ func (f *fileCopy) resume(ctx context.Context, ks KeepStore, size int64) (blocks
 		return nil, err
 	}
 	var state keptState
-	sum, ok := f.sum.(encoding.BinaryUnmarshaler)
-	if ok && p.Kept().Total == size && json.Unmarshal(p.Kept().State, &state) == nil &&
-		state.Profile == copyProfile && sum.UnmarshalBinary(state.Whole) == nil {
-		return p, nil
+	if p.Kept().Total == size && json.Unmarshal(p.Kept().State, &state) == nil && state.Profile == copyProfile {
+		if sum, err := sha256pair.Resume(state.Whole, p.Kept().Size); err == nil {
+			f.sum = sum
+			return p, nil
+		}
 	}
-	f.sum.Reset()
 	return nil, p.Drop()
 }
 
@@ -108,7 +108,7 @@ func (f *fileCopy) mark(l leaf) (*mark, error) {
 	if f.keep == nil {
 		return nil, nil //nolint:nilnil // for nobody
 	}
-	state, err := stateOf(f.sum)
+	state, err := f.sum.State()
 	return &mark{end: l.off + l.size, whole: state}, err
 }
 

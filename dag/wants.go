@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hypha-node/hypha-node/internal/sha256pair"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -43,7 +44,13 @@ type want struct {
 	cid  cid.Cid
 	done chan struct{} // closed when data or err is there
 	data []byte
+	step sha256pair.Step
 	err  error
+}
+
+// stepped is a Block whose source has hashed its bytes as part of a content, too.
+type stepped interface {
+	HashStep() sha256pair.Step
 }
 
 func newWants(src Fetcher, o *CopyOptions) *wants {
@@ -52,18 +59,28 @@ func newWants(src Fetcher, o *CopyOptions) *wants {
 
 // get waits for a block.
 func (w *wants) get(ctx context.Context, c cid.Cid) ([]byte, error) {
+	data, _, err := w.stepped(ctx, c)
+	return data, err
+}
+
+// stepped is get, with the step that a block came with.
+func (w *wants) stepped(ctx context.Context, c cid.Cid) (data []byte, step sha256pair.Step, err error) {
 	if err := checkCID(c); err != nil {
-		return nil, err
+		return nil, step, err
 	}
 	if data, ok := identity(c); ok {
-		return data, nil
+		return data, step, nil
 	}
-	t := w.want(c)
+	return w.want(c).wait(ctx)
+}
+
+// wait returns the block when it has come.
+func (t *want) wait(ctx context.Context) (data []byte, step sha256pair.Step, err error) {
 	select {
 	case <-t.done:
-		return t.data, t.err
+		return t.data, t.step, t.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, step, context.Cause(ctx)
 	}
 }
 
@@ -189,6 +206,9 @@ func (w *wants) read(ctx context.Context, ch <-chan blocks.Block, batch []*want)
 			data, err := checkBlock(t.cid, blk)
 			if err == nil && w.o.Pace != nil {
 				err = w.o.Pace(ctx, len(data))
+			}
+			if s, ok := blk.(stepped); ok {
+				t.step = s.HashStep()
 			}
 			w.settle(t, data, err)
 		}

@@ -1,7 +1,6 @@
 package swarm
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -10,29 +9,12 @@ import (
 
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
-	"github.com/libp2p/go-libp2p/core/network"
 )
-
-// takenWriter writes to a peer that must take each piece in time.
-type takenWriter struct{ st network.Stream }
-
-func (w takenWriter) Write(p []byte) (n int, err error) {
-	for n < len(p) {
-		if err := w.st.SetWriteDeadline(time.Now().Add(writeStall)); err != nil {
-			return n, err
-		}
-		m, err := w.st.Write(p[n:min(len(p), n+writePiece)])
-		n += m
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
 
 // write tells and sends until the asker has ended its side and has everything.
 func (a *asker) write(ctx context.Context) error {
-	out := bufio.NewWriterSize(takenWriter{a.st}, 32<<10)
+	out := newPieces(a.st)
+	defer out.release()
 	timer := time.NewTimer(busyTell)
 	defer timer.Stop()
 	var busy time.Time // when the asker was told so

@@ -10,6 +10,8 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/hypha-node/hypha-node/internal/sha256pair"
 )
 
 // ErrClosed says that a Fetch or its Service was closed.
@@ -336,7 +338,7 @@ func (f *Fetch) unlist(w *want) {
 
 // came takes in a verified block; src is nil for one from the fall-back. It tells
 // whether it was wanted.
-func (f *Fetch) came(c cid.Cid, data []byte, src *source) bool {
+func (f *Fetch) came(c cid.Cid, data []byte, step sha256pair.Step, src *source) bool {
 	key := keyOf(c)
 	f.mu.Lock()
 	w := f.wants[key]
@@ -354,7 +356,7 @@ func (f *Fetch) came(c cid.Cid, data []byte, src *source) bool {
 		f.typical = max(len(data), f.typical/2)
 	}
 	f.keep(key, data)
-	blk := newBlock(w.c, data)
+	blk := newStepped(w.c, data, step)
 	for _, c := range w.calls {
 		c.put(blk)
 	}
@@ -385,7 +387,7 @@ func (f *Fetch) fallBack(ctx context.Context, ws []*want) {
 	ch, err := f.o.Fallback(ctx, cs)
 	if err == nil {
 		for blk := range ch {
-			f.came(blk.Cid(), blk.RawData(), nil)
+			f.came(blk.Cid(), blk.RawData(), sha256pair.Step{}, nil)
 		}
 		err = ErrClosed // which is no reason; whoever is behind Fallback knows it
 	}

@@ -23,7 +23,6 @@ import (
 const (
 	askerSilence = 2 * time.Minute  // without a frame, after which a stream ends
 	writeStall   = 30 * time.Second // in which an asker must take a piece
-	writePiece   = 32 << 10         // bytes; larger ones are slower over QUIC
 	smallFile    = 256 << 10        // bytes of a file that is sent along with its root
 	smallLinks   = 64
 	keptTables   = 4 // nodes whose links a stream remembers

@@ -12,6 +12,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	mh "github.com/multiformats/go-multihash"
+
+	"github.com/hypha-node/hypha-node/internal/sha256pair"
 )
 
 const (
@@ -33,6 +35,8 @@ type source struct {
 
 	kick chan struct{} // room for one: there is something to write
 	out  []byte
+
+	chain chain // of the reader
 
 	state   int // -1: it has not said
 	bits    map[string]bitmap
@@ -145,7 +149,7 @@ func (s *source) write(st network.Stream, ended <-chan struct{}) {
 		s.f.mu.Unlock()
 		if len(b) > 0 {
 			s.f.s.control.Add(int64(len(b)))
-			if _, err := (takenWriter{st}).Write(b); err != nil {
+			if _, err := newTakenWriter(st).Write(b); err != nil {
 				reset(st)
 				return
 			}
@@ -234,15 +238,20 @@ func (s *source) block(number uint32, data []byte) error {
 	s.f.mu.Lock()
 	w := s.listed[number]
 	var listed time.Time
+	var at place
 	if w != nil {
 		listed = w.listed
+		if p := s.f.places[w.key]; p != nil {
+			at = *p
+		}
 	}
 	s.f.mu.Unlock()
 	if w == nil { // it came from elsewhere meanwhile
 		s.f.s.duplicate.add(len(data))
 		return nil
 	}
-	if !matches(w.c, data) {
+	step, ok := s.chain.verify(w.c, data, at)
+	if !ok {
 		err := fmt.Errorf("block %s: %d other bytes: %w", w.c, len(data), errFrame)
 		s.f.s.ban(s.p, err)
 		return err
@@ -251,7 +260,7 @@ func (s *source) block(number uint32, data []byte) error {
 		s.f.s.log.Debug("block came", slog.String("peer", s.p.String()), slog.String("block", w.c.String()),
 			slog.Int("bytes", len(data)), slog.Duration("after", time.Since(listed)))
 	}
-	if !s.f.came(w.c, data, s) {
+	if !s.f.came(w.c, data, step, s) {
 		s.f.s.duplicate.add(len(data))
 	}
 	return nil
@@ -283,7 +292,7 @@ func (s *source) gift(data []byte) {
 	if err != nil {
 		return
 	}
-	if s.f.came(c, data, s) {
+	if s.f.came(c, data, sha256pair.Step{}, s) {
 		return
 	}
 	s.f.mu.Lock()

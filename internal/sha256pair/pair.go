@@ -83,16 +83,12 @@ func Resume(state []byte, length int64) (*Digest, error) {
 	if err := u.UnmarshalBinary(state); err != nil {
 		return nil, err
 	}
-	const words = len("sha\x03")
 	if n := binary.BigEndian.Uint64(state[len(state)-8:]); length < 0 || n != uint64(length) {
 		return nil, fmt.Errorf("state of a hash after %d bytes, want %d", n, length)
 	}
 	d := &Digest{tail: tail, length: uint64(length)}
-	if shaNI && length%sha256.BlockSize == 0 {
-		d.tail = nil
-		for i := range d.h {
-			d.h[i] = binary.BigEndian.Uint32(state[words+4*i:])
-		}
+	if shaNI {
+		d.at(state)
 	}
 	return d, nil
 }

@@ -95,6 +95,7 @@ func TestState(t *testing.T) {
 func FuzzLeaf(f *testing.F) {
 	f.Add([]byte("abc"), []byte(""), 1)
 	f.Add(content(200), content(64), 3)
+	f.Add(content(64), content(256), 0)
 	f.Fuzz(func(t *testing.T, a, b []byte, times int) {
 		d, whole := New(), sha256.New()
 		for range times & 7 {
@@ -112,7 +113,31 @@ func FuzzLeaf(f *testing.F) {
 		if got := d.Sum(); !bytes.Equal(got[:], whole.Sum(nil)) {
 			t.Fatal("stream hash")
 		}
+		follow(t, a, b)
 	})
+}
+
+// follow has one digest go on by the steps of another, where it can.
+func follow(t *testing.T, a, b []byte) {
+	leader, follower, whole := New(), New(), sha256.New()
+	for _, p := range [][]byte{a, b, a, content(128), b} {
+		whole.Write(p)
+		sum, step := leader.LeafStep(p)
+		if sum != sha256.Sum256(p) {
+			t.Fatalf("leaf hash of %d bytes", len(p))
+		}
+		if follower.Take(step, len(p)+64) {
+			t.Fatal("took a step of another length")
+		}
+		if !follower.Take(step, len(p)) {
+			follower.Add(p)
+		} else if follower.Take(step, len(p)) {
+			t.Fatal("took a step twice")
+		}
+		if got := follower.Sum(); !bytes.Equal(got[:], whole.Sum(nil)) {
+			t.Fatal("stream hash of who follows")
+		}
+	}
 }
 
 func BenchmarkLeaf(b *testing.B) {
