@@ -134,16 +134,16 @@ func destination(packet []byte) netip.Addr {
 	return netip.AddrFrom4([4]byte(packet[16:20]))
 }
 
-// turn returns when a packet of n bytes has gone over a link that is busy until
-// free, and sets that; false when the queue is full.
-func turn(free *time.Time, now time.Time, n int, rate float64) (time.Time, bool) {
+// turn returns when a packet of n bytes that comes to a link has gone over it, if the
+// link is busy until free, and sets that; false when the queue is full.
+func turn(free *time.Time, comes time.Time, n int, rate float64) (time.Time, bool) {
 	if rate <= 0 {
-		return now, true
+		return comes, true
 	}
-	if free.Before(now) {
-		*free = now
+	if free.Before(comes) {
+		*free = comes
 	}
-	waits := free.Sub(now)
+	waits := free.Sub(comes)
 	if waits > queueTime && waits.Seconds()*rate/8 > minQueue {
 		return time.Time{}, false
 	}
@@ -164,24 +164,25 @@ func (p *port) arrive(at time.Time, packet []byte) {
 
 // next takes the packet that has arrived first, or says how long it takes until
 // one does; a minute when none is on its way.
-func (p *port) next(now time.Time) (packet []byte, wait time.Duration) {
+func (p *port) next(now time.Time) (a arrival, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.arriving) == 0 {
-		return nil, time.Minute
+		return a, time.Minute
 	}
 	if wait := p.arriving[0].at.Sub(now); wait > 0 {
-		return nil, wait
+		return a, wait
 	}
 	a, ok := heap.Pop(&p.arriving).(arrival)
 	if !ok {
-		return nil, time.Minute
+		return a, time.Minute
 	}
-	return a.packet, 0
+	return a, 0
 }
 
 // write gives packets to the port's device when they have come over its link
-// down.
+// down. A link is not slower for a writer that wakes too late: what counts is when a
+// packet arrived, and what is late goes at once.
 func (p *port) write(stop <-chan struct{}) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -198,21 +199,21 @@ func (p *port) write(stop <-chan struct{}) error {
 	}
 	for {
 		now := time.Now()
-		packet, wait := p.next(now)
-		if packet == nil {
+		next, wait := p.next(now)
+		if next.packet == nil {
 			if !sleep(wait, p.wake) {
 				return nil
 			}
 			continue
 		}
-		through, ok := turn(&free, now, len(packet), p.shape.Down)
+		through, ok := turn(&free, next.at, len(next.packet), p.shape.Down)
 		if !ok {
 			continue
 		}
 		if early := through.Sub(now); early > granularity && !sleep(early, nil) {
 			return nil
 		}
-		if _, err := p.device.Write(packet); err != nil {
+		if _, err := p.device.Write(next.packet); err != nil {
 			if errors.Is(err, os.ErrClosed) {
 				return nil
 			}

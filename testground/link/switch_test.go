@@ -105,6 +105,26 @@ func TestRate(t *testing.T) {
 	})
 }
 
+// TestLate holds that a link is as fast as it is when what writes its packets is late:
+// timers of a busy machine are.
+func TestLate(t *testing.T) {
+	const size, count = 1250, 100
+	pair(t, Shape{Up: 1e6, Down: 1e6, Delay: time.Millisecond}, func(a, b *device, to netip.Addr) {
+		b.in = make(chan []byte) // each packet waits for who takes it
+		start := time.Now()
+		for range count {
+			a.out <- packet(to, size)
+		}
+		<-time.After(count / 2 * 10 * time.Millisecond)
+		for range count {
+			<-b.in
+		}
+		if took, want := time.Since(start), (count+1)*10*time.Millisecond+time.Millisecond; took != want {
+			t.Errorf("it took %v, want %v", took, want)
+		}
+	})
+}
+
 func TestDrops(t *testing.T) {
 	const size, count = 1250, 900 // 9 s in the queue
 	pair(t, Shape{Up: 1e6}, func(a, b *device, to netip.Addr) {

@@ -78,7 +78,9 @@ func (s *space) device(name string, own netip.Addr, mtu int) (device io.ReadWrit
 		if err := ip("link", "set", name, "mtu", strconv.Itoa(mtu), "txqueuelen", "1000", "up"); err != nil {
 			return err
 		}
-		return nil
+		// How TCP controls its rate, whatever the machine's own default is: as Linux has
+		// it. A namespace's default may be one of those alone that anybody may choose.
+		return ip("route", "change", netip.PrefixFrom(own, 16).Masked().String(), "dev", name, "src", own.String(), "congctl", "cubic")
 	})
 	if err != nil && device != nil {
 		err = errors.Join(err, device.Close())
