@@ -103,6 +103,8 @@ func metricsOf(st control.Status) []metric {
 		metric{"hypha_bitswap_received_blocks_total", "Blocks that came.", count, float64(n.BlocksReceived), nil},
 		metric{"hypha_bitswap_received_bytes_total", "Bytes of blocks that came.", count, float64(n.BytesReceived), nil},
 		metric{"hypha_bitswap_duplicate_blocks_total", "Blocks that came and were here already.", count, float64(n.Duplicates), nil},
+		metric{"hypha_bitswap_duplicate_bytes_total", "Bytes of these.", count, float64(n.DuplicateBytes), nil},
+		metric{"hypha_bitswap_control_bytes_total", "Bytes sent to tell and ask for blocks, over the swarm's protocol.", count, float64(n.ControlSent), nil},
 		metric{"hypha_bitswap_sent_blocks_total", "Blocks that were sent.", count, float64(n.BlocksSent), nil},
 		metric{"hypha_bitswap_sent_bytes_total", "Bytes of blocks that were sent.", count, float64(n.BytesSent), nil},
 		metric{"hypha_bitswap_saved_bytes_total", "Bytes of blocks that did not go over the wire, since they were packed.", count, float64(n.SavedReceived), []string{"direction", "in"}},

@@ -33,10 +33,12 @@ type NetworkStatus struct {
 	BlocksReceived uint64 `json:"blocks_received"` // counter
 	BytesReceived  uint64 `json:"bytes_received"`  // counter
 	Duplicates     uint64 `json:"duplicates"`      // counter: blocks that were here already
+	DuplicateBytes uint64 `json:"duplicate_bytes"` // counter: of them; bytes_received has them, too
 	BlocksSent     uint64 `json:"blocks_sent"`     // counter
 	BytesSent      uint64 `json:"bytes_sent"`      // counter
 	SavedSent      int64  `json:"saved_sent"`      // counter: bytes of these that did not go over the wire, packed
 	SavedReceived  int64  `json:"saved_received"`  // counter: of bytes_received
+	ControlSent    int64  `json:"control_sent"`    // counter: bytes that tell and ask for blocks, over the swarm's protocol
 	Wanted         int    `json:"wanted"`          // blocks that are waited for
 }
 
