@@ -15,7 +15,7 @@ gateway-conformance: build ; .ci/gateway-conformance bin/hypha-node
 sim:     ; go test -count=1 -v -timeout=20m $(ARGS) ./testground/sim -run '$(or $(CASE),.)' -all -out=$(CURDIR)/testground/out
 sim-full: ; go test -count=1 -v -timeout=4h $(ARGS) ./testground/sim -run '$(or $(CASE),TestCases)' -full -out=$(CURDIR)/testground/out
 testground: ; go build -o bin/testground ./testground && go run ./testground/local -plan bin/testground $(if $(CASE),-case $(CASE)) $(if $(N),-n $(N)) $(ARGS)
-testground-upstream: ; .ci/testground-upstream
+testground-upstream: ; .ci/testground-upstream $(CASE)
 demo:    build ; go run ./testground/demo -binary bin/hypha-node
 release: ; .ci/release dist
 vuln:    ; go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...

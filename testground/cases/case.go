@@ -1,11 +1,7 @@
 package cases
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hypha-node/hypha-node/testground/bound"
@@ -62,6 +58,15 @@ const (
 // Instances is how many nodes the case has.
 func (c Case) Instances() int { return c.Seeds + c.Leeches + c.Passive + len(c.Bad) }
 
+// Machines is how many machines the case is played on: one for each instance, and the
+// last one for the origin, if there is one.
+func (c Case) Machines() int {
+	if c.Origin > 0 {
+		return c.Instances() + 1
+	}
+	return c.Instances()
+}
+
 // Fault tells what is wrong with an instance.
 func (c Case) Fault(index int) Fault {
 	if i := index - (c.Instances() - len(c.Bad)); i >= 0 {
@@ -73,10 +78,13 @@ func (c Case) Fault(index int) Fault {
 // SlowUp is what a slow node sends with, in Mbit/s.
 const SlowUp = 1
 
-// LinkOf is what an instance is connected by.
+// LinkOf is what a machine is connected by.
 func (c Case) LinkOf(index int) Link {
 	l := c.Link
-	if c.Fault(index) == Slow {
+	switch {
+	case index >= c.Instances():
+		l.Up = c.Origin
+	case c.Fault(index) == Slow:
 		l.Up = SlowUp
 	}
 	return l
@@ -93,12 +101,12 @@ func (c Case) Clean() Case {
 	return c
 }
 
-// WithInstances returns the case for another number of instances: more or fewer
+// WithMachines returns the case for another number of machines: more or fewer
 // leeches.
-func (c Case) WithInstances(n int) (Case, error) {
-	c.Leeches += n - c.Instances()
+func (c Case) WithMachines(n int) (Case, error) {
+	c.Leeches += n - c.Machines()
 	if c.Leeches < 1 || c.Leeches < c.Waves {
-		return c, fmt.Errorf("%s needs more than %d instances", c.Name, n)
+		return c, fmt.Errorf("%s needs more than %d machines", c.Name, n)
 	}
 	return c, nil
 }
@@ -124,219 +132,6 @@ func (c Case) waves() int { return max(c.Waves, 1) }
 // restarts tells whether an instance is ended and started again.
 func (c Case) restarts(index int) bool {
 	return c.role(index) == "leech" && float64(index-c.Seeds) < c.Churn*float64(c.Leeches)
-}
-
-// Report is what one instance tells of itself.
-type Report struct {
-	Role    string  `json:"role"`
-	Wave    int     `json:"wave"`
-	Again   bool    `json:"again,omitempty"`  // it was ended and started again
-	Seconds float64 `json:"seconds"`          // from the start of its wave; 0 unless it is a leech
-	Traffic Traffic `json:"traffic"`          // while the case was played
-	Origin  int64   `json:"origin,omitempty"` // bytes on the wire that the origin sent meanwhile, as the first instance knows
-	// Progress is the share of the content that had come, on the wire, at equal
-	// distances in time from the start of the wave on; Step is the distance in
-	// seconds.
-	Progress []float64 `json:"progress,omitempty"`
-	Step     float64   `json:"step,omitempty"`
-}
-
-// Play plays the case as one instance of its world and returns the row that all
-// instances agree on. The error says that this instance failed; a bound that was
-// missed is told by Row.Err.
-func (c Case) Play(ctx context.Context, w World) (Row, error) {
-	all, err := c.meet(ctx, w)
-	if err != nil {
-		return Row{}, fmt.Errorf("meet: %w", err)
-	}
-	root, err := c.share(ctx, w)
-	if err != nil {
-		return Row{}, fmt.Errorf("content: %w", err)
-	}
-	_, sent := w.Origin()
-	before := w.Node().Traffic()
-	report := Report{Role: c.role(w.Index())}
-	for wave := range c.waves() {
-		if err := w.Sync(ctx, fmt.Sprintf("wave %d", wave)); err != nil {
-			return Row{}, err
-		}
-		switch {
-		case report.Role == "leech" && c.wave(w.Index()) == wave:
-			report.Wave = wave
-			if err := c.fetch(ctx, w, content{root, all}, &report); err != nil {
-				return Row{}, fmt.Errorf("fetch: %w", err)
-			}
-		case report.Role == "seed" && c.Send && wave == 0:
-			if err := c.send(ctx, w, all); err != nil {
-				return Row{}, fmt.Errorf("send: %w", err)
-			}
-		}
-		if err := w.Sync(ctx, fmt.Sprintf("end of wave %d", wave)); err != nil {
-			return Row{}, err
-		}
-		if report.Role == "seed" && wave == 0 && c.Waves > 1 {
-			if err := w.Node().Leave(ctx); err != nil {
-				return Row{}, fmt.Errorf("leave: %w", err)
-			}
-		}
-	}
-	report.Traffic = w.Node().Traffic().minus(before)
-	if _, all := w.Origin(); w.Index() == 0 {
-		report.Origin = all - sent
-	}
-	return c.close(ctx, w, report)
-}
-
-// fetch fetches the content and takes the times.
-func (c Case) fetch(ctx context.Context, w World, from content, report *Report) error {
-	least, err := c.Least()
-	if err != nil {
-		return err
-	}
-	stop := make(chan struct{})
-	var watch sync.WaitGroup
-	start, before := w.Now(), w.Node().Traffic().Received
-	report.Step = least / samples
-	watch.Go(func() {
-		tick := time.NewTicker(time.Duration(report.Step * float64(time.Second)))
-		defer tick.Stop()
-		for len(report.Progress) < maxSamples {
-			select {
-			case <-tick.C:
-				came := w.Node().Traffic().Received - before
-				report.Progress = append(report.Progress, min(1, float64(came)/float64(c.Size)))
-			case <-stop:
-				return
-			}
-		}
-	})
-	n, err := int64(0), error(nil)
-	if report.Again = c.restarts(w.Index()); report.Again {
-		err = c.half(ctx, w, from)
-	}
-	if err == nil {
-		n, err = c.get(ctx, w, from.root)
-	}
-	report.Seconds = w.Now().Sub(start).Seconds()
-	close(stop)
-	watch.Wait()
-	if err == nil && n != c.Size {
-		err = fmt.Errorf("%d bytes in the work directory, want %d", n, c.Size)
-	}
-	return err
-}
-
-// content is what is fetched, by its CID or from a URL, and the addresses of the nodes,
-// by index.
-type content struct {
-	root      string
-	addresses [][]byte
-}
-
-// half fetches until half has come and starts the node again.
-func (c Case) half(ctx context.Context, w World, from content) error {
-	n, ok := w.Node().(Restarter)
-	if !ok {
-		return fmt.Errorf("start a node again: %w", errors.ErrUnsupported)
-	}
-	before := w.Node().Traffic().Received
-	fctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 1)
-	var fetching sync.WaitGroup
-	fetching.Go(func() {
-		_, err := w.Node().Fetch(fctx, from.root, c.Size)
-		ended <- err
-	})
-	for tick := time.NewTicker(halfEvery); w.Node().Traffic().Received-before < c.Size/2; {
-		select {
-		case <-tick.C:
-		case err := <-ended:
-			tick.Stop()
-			return fmt.Errorf("it ended before half had come: %w", err)
-		}
-	}
-	if err := n.Restart(ctx, func() { cancel(); fetching.Wait() }); err != nil {
-		return fmt.Errorf("start again: %w", err)
-	}
-	for i, address := range from.addresses {
-		if i == w.Index() || c.restarts(i) { // who may be down finds out by itself
-			continue
-		}
-		if err := w.Node().Connect(ctx, string(address)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// halfEvery is how often a leech that will be ended looks how much has come.
-const halfEvery = 50 * time.Millisecond
-
-// Samples of the progress in the least time, and at most.
-const samples, maxSamples = 50, 1000
-
-// meet connects every node to all that come before it, and returns all addresses.
-func (c Case) meet(ctx context.Context, w World) ([][]byte, error) {
-	all, err := w.Share(ctx, "addresses", []byte(w.Node().Address()))
-	if err != nil {
-		return nil, err
-	}
-	for _, address := range all[:w.Index()] {
-		if err := w.Node().Connect(ctx, string(address)); err != nil {
-			return nil, err
-		}
-	}
-	return all, w.Sync(ctx, "connected")
-}
-
-// share has the seeds store the content, and everybody learn its CID, or its URL.
-func (c Case) share(ctx context.Context, w World) (string, error) {
-	if c.Origin > 0 {
-		url, _ := w.Origin()
-		return url, nil
-	}
-	var root string
-	switch role := c.role(w.Index()); {
-	case role == "seed" && c.Send: // nobody need know the CID
-		if err := c.prepare(ctx, w); err != nil {
-			return "", err
-		}
-	case role == "seed", role == "bad":
-		var err error
-		if root, err = w.Node().Add(ctx, c.Size, c.Chunk); err != nil {
-			return "", err
-		}
-	}
-	all, err := w.Share(ctx, "roots", []byte(root))
-	if err != nil {
-		return "", err
-	}
-	for _, other := range all[1:c.Seeds] {
-		if string(other) != string(all[0]) {
-			return "", fmt.Errorf("two roots for the same content: %s and %s", all[0], other)
-		}
-	}
-	return string(all[0]), nil
-}
-
-// close computes the row.
-func (c Case) close(ctx context.Context, w World, own Report) (Row, error) {
-	text, err := json.Marshal(own)
-	if err != nil {
-		return Row{}, err
-	}
-	all, err := w.Share(ctx, "reports", text)
-	if err != nil {
-		return Row{}, err
-	}
-	reports := make([]Report, len(all))
-	for i, one := range all {
-		if err := json.Unmarshal(one, &reports[i]); err != nil {
-			return Row{}, fmt.Errorf("report of instance %d: %w", i, err)
-		}
-	}
-	return c.row(reports)
 }
 
 // Least is the least time of the case in seconds, all waves together.

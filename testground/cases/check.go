@@ -2,8 +2,10 @@ package cases
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Check reads a file to its end and returns how many bytes it has, if they are
@@ -22,4 +24,14 @@ func Check(r io.Reader, size int64) (int64, error) {
 		return n, fmt.Errorf("sha256 of the file is %x, want %x", got, want)
 	}
 	return n, nil
+}
+
+// Reference returns what a job asks its bridge for, in the words of the bridge: the
+// content of a CID or, at a URL, Noise of a size in bytes by its sha256.
+func Reference(what string, size int64) (map[string]any, error) {
+	if !strings.HasPrefix(what, "http://") {
+		return map[string]any{"type": "cids", "values": []string{what}}, nil
+	}
+	sum, err := NoiseSum(size)
+	return map[string]any{"type": "URI", "value": what, "checksum": "sha256:" + hex.EncodeToString(sum[:])}, err
 }

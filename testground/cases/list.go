@@ -2,6 +2,7 @@ package cases
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -69,6 +70,35 @@ func Crowds() (all []Case) {
 func (c Case) Baseline() Case {
 	c.Name, c.Stock = "baseline-"+c.Name, true
 	return c
+}
+
+// Baselines returns those that stock bitswap can play, each as its Baseline, and the
+// first once more as "baseline-bitswap", which compares by one number.
+func Baselines(list []Case) (all []Case) {
+	for _, c := range list {
+		if c.Comparable() {
+			all = append(all, c.Baseline())
+		}
+	}
+	if len(all) > 0 {
+		first := all[0]
+		first.Name = "baseline-bitswap"
+		all = append(all, first)
+	}
+	return all
+}
+
+// Processes returns all that can be played by processes: the cases, each one with
+// faults without them, too, the Baselines, and Smoke.
+func Processes(s Scale) []Case {
+	list := List(s)
+	all := append(slices.Clone(list), Smoke())
+	for _, c := range list {
+		if len(c.Bad) > 0 {
+			all = append(all, c.Clean())
+		}
+	}
+	return append(all, Baselines(list)...)
 }
 
 // Smoke returns the case that is played where nobody shapes links: everybody has

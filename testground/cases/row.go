@@ -19,12 +19,13 @@ type Row struct {
 	Goal     float64 `json:"goal"`       // for Ratio
 	Limit    float64 `json:"limit"`      // for Ratio: what is above does not pass
 	Pass     bool    `json:"pass"`
-	Double   float64 `json:"duplicate_pct"`    // of the bytes of content that leeches received, those that they had; 0 when it is not known
-	Seeds    float64 `json:"seed_sent_factor"` // copies of the content that the seeds sent, on the wire
-	Origin   float64 `json:"origin_factor"`    // copies that an origin sent; 0 without one
-	Control  float64 `json:"control_pct"`      // of the bytes on the wire to leeches, those that were not content; 0 when it is not known
-	Talk     float64 `json:"control_bytes"`    // sent by a leech to tell and ask, of all on the average; 0 when it is not known
-	Again    float64 `json:"again_pct"`        // of the content, what came to a leech beyond one copy when it was started again
+	Double   float64 `json:"duplicate_pct"`       // of the bytes of content that leeches received, those that they had; 0 when it is not known
+	Seeds    float64 `json:"seed_sent_factor"`    // copies of the content that the seeds sent, on the wire
+	Peers    float64 `json:"leeches_sent_factor"` // copies that the leeches sent, on the wire
+	Origin   float64 `json:"origin_factor"`       // copies that an origin sent; 0 without one
+	Control  float64 `json:"control_pct"`         // of the bytes on the wire to leeches, those that were not content; 0 when it is not known
+	Talk     float64 `json:"control_bytes"`       // sent by a leech to tell and ask, of all on the average; 0 when it is not known
+	Again    float64 `json:"again_pct"`           // of the content, what came to a leech beyond one copy when it was started again
 	Slowest  float64 `json:"slowest_to_median"`
 	Why      string  `json:"why,omitempty"` // what was missed
 
@@ -80,7 +81,7 @@ func (c Case) row(reports []Report) (Row, error) {
 	r.Slowest = slowest(times)
 	size := float64(c.Size)
 	r.Origin = float64(reports[0].Origin) / size
-	r.Seeds = float64(seeds.Sent) / size
+	r.Seeds, r.Peers = float64(seeds.Sent)/size, float64(leeches.Sent)/size
 	if leeches.Content > 0 {
 		r.Double = 100 * float64(leeches.Double) / float64(leeches.Content)
 	}
@@ -129,7 +130,7 @@ func (t Traffic) Plus(o Traffic) Traffic {
 // Table writes rows as text, best read with a fixed width.
 func Table(w io.Writer, rows []Row) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	if _, err := fmt.Fprintln(tw, "case\tbound s\tmeasured s\tratio\tgoal\tlimit\ttwice %\tseeds sent\torigin sent\tcontrol %\tKiB of it\tslowest\t\t"); err != nil {
+	if _, err := fmt.Fprintln(tw, "case\tbound s\tmeasured s\tratio\tgoal\tlimit\ttwice %\tseeds sent\tleeches sent\torigin sent\tcontrol %\tKiB of it\tslowest\t\t"); err != nil {
 		return err
 	}
 	for _, r := range rows {
@@ -137,8 +138,8 @@ func Table(w io.Writer, rows []Row) error {
 		if !r.Pass {
 			verdict = "FAIL"
 		}
-		if _, err := fmt.Fprintf(tw, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.2f\t%.2f\t%.1f\t%.0f\t%.2f\t%s\t\n",
-			r.Case, r.Bound, r.Measured, r.Ratio, r.Goal, r.Limit, r.Double, r.Seeds, r.Origin, r.Control, r.Talk/1024, r.Slowest, verdict); err != nil {
+		if _, err := fmt.Fprintf(tw, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.2f\t%.2f\t%.2f\t%.1f\t%.0f\t%.2f\t%s\t\n",
+			r.Case, r.Bound, r.Measured, r.Ratio, r.Goal, r.Limit, r.Double, r.Seeds, r.Peers, r.Origin, r.Control, r.Talk/1024, r.Slowest, verdict); err != nil {
 			return err
 		}
 	}

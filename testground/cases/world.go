@@ -19,7 +19,7 @@ type World interface {
 	Node() Node
 	// Origin is where a server has the content of the case, and how many bytes it has
 	// sent on the wire; "" if there is none.
-	Origin() (url string, sent int64)
+	Origin(ctx context.Context) (url string, sent int64, err error)
 	// Now is the time that links are shaped in.
 	Now() time.Time
 }
@@ -38,10 +38,18 @@ type Node interface {
 	// work directory, and returns how many bytes of the file there it has read back
 	// and found to be those of Add.
 	Fetch(ctx context.Context, ref string, size int64) (int64, error)
-	// Traffic is what the node has moved since it was started.
-	Traffic() Traffic
 	// Leave disconnects from everybody, for good.
 	Leave(ctx context.Context) error
+	Meter
+}
+
+// Meter counts what a node moves.
+type Meter interface {
+	// Received is how many bytes it has received on the wire since it was started. It
+	// costs little.
+	Received() int64
+	// Traffic is what it has moved since it was started.
+	Traffic(ctx context.Context) (Traffic, error)
 }
 
 // Restarter is a Node that can be started again.

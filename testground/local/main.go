@@ -21,6 +21,7 @@ func main() {
 	names := flag.String("case", "", "cases, separated by commas; empty: all")
 	flag.IntVar(&o.instances, "n", 0, "instances of each case; 0: as the case has them")
 	flag.StringVar(&o.out, "out", filepath.Join("testground", "out"), "directory for results")
+	flag.BoolVar(&o.stock, "stock", false, "play stock bitswap beside each case that it can play")
 	flag.Parse()
 	if *names != "" {
 		o.cases = strings.Split(*names, ",")
@@ -39,12 +40,13 @@ type options struct {
 	plan      string
 	cases     []string
 	instances int
+	stock     bool
 	out       string
 }
 
 // run plays the cases one after the other.
 func run(ctx context.Context, o options) error {
-	chosen, err := choose(o.cases)
+	chosen, err := choose(o.cases, o.stock)
 	if err != nil {
 		return err
 	}
@@ -61,11 +63,11 @@ func run(ctx context.Context, o options) error {
 	var failed []error
 	for _, c := range chosen {
 		if o.instances > 0 {
-			if c, err = c.WithInstances(o.instances); err != nil {
+			if c, err = c.WithMachines(o.instances); err != nil {
 				return err
 			}
 		}
-		fmt.Fprintf(os.Stderr, "%s: %d instances, bound %s\n", c.Name, c.Instances(), describe(c))
+		fmt.Fprintf(os.Stderr, "%s: %d instances, bound %s\n", c.Name, c.Machines(), describe(c))
 		row, err := playCase(ctx, o, c)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", c.Name, err))
@@ -97,23 +99,43 @@ func describe(c cases.Case) string {
 	return "a bare stream"
 }
 
-// choose returns the cases with these names, all without names.
-func choose(names []string) ([]cases.Case, error) {
-	all := slices.DeleteFunc(cases.List(cases.Usual()), func(c cases.Case) bool { return c.Origin > 0 }) // in virtual time only
+// choose returns the cases with these names, all of cases.List without names, and
+// behind each the baseline to compare it with if stock says so.
+func choose(names []string, stock bool) (chosen []cases.Case, err error) {
+	all := cases.Processes(cases.Usual())
 	if len(names) == 0 {
-		return all, nil
+		chosen = cases.List(cases.Usual())
 	}
-	var chosen []cases.Case
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(c cases.Case) bool { return c.Name == name })
 		if i < 0 {
-			var known []string
-			for _, c := range all {
-				known = append(known, c.Name)
-			}
-			return nil, fmt.Errorf("there is no case %q: %s", name, strings.Join(known, ", "))
+			return nil, refuse(name, all)
 		}
 		chosen = append(chosen, all[i])
 	}
-	return chosen, nil
+	if !stock {
+		return chosen, nil
+	}
+	var both []cases.Case
+	for _, c := range chosen {
+		both = append(both, c)
+		if c.Comparable() && !c.Stock {
+			both = append(both, c.Baseline())
+		}
+	}
+	return both, nil
+}
+
+// refuse says why a case can't be played here.
+func refuse(name string, all []cases.Case) error {
+	for _, d := range cases.Directories() {
+		if d.Name == name {
+			return fmt.Errorf("the case %q has %d nodes and looks at when each of them hears of a record: it is played in virtual time only (make sim CASE=TestCases/%s)", name, d.Peers, name)
+		}
+	}
+	var known []string
+	for _, c := range all {
+		known = append(known, c.Name)
+	}
+	return fmt.Errorf("there is no case %q: %s", name, strings.Join(known, ", "))
 }

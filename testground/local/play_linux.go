@@ -84,7 +84,7 @@ func (r *round) play(ctx context.Context) (row cases.Row, err error) {
 		return row, fmt.Errorf("sync service: %w", err)
 	}
 	defer func() { err = errors.Join(err, service()) }()
-	spaces := make([]*space, r.c.Instances())
+	spaces := make([]*space, r.c.Machines())
 	for i := range spaces {
 		if spaces[i], err = r.newSpace(i); err != nil {
 			return row, fmt.Errorf("namespace %d: %w", i, err)
@@ -144,10 +144,10 @@ func (r *round) newSpace(index int) (*space, error) {
 
 // environment is what testground gives an instance, all of it.
 func (r *round) environment(index int, out, temp string) []string {
-	n := strconv.Itoa(r.c.Instances())
+	n := strconv.Itoa(r.c.Machines())
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "TEST_PLAN=hypha", "TEST_CASE=" + r.c.Name, "TEST_RUN=local", "TEST_INSTANCE_COUNT=" + n,
-		"TEST_GROUP_ID=all", "TEST_GROUP_INSTANCE_COUNT=" + n, "TEST_INSTANCE_PARAMS=" + r.params(), "TEST_INSTANCE_ROLE=",
+		"TEST_GROUP_ID=all", "TEST_GROUP_INSTANCE_COUNT=" + n, "TEST_INSTANCE_PARAMS=" + r.params(index), "TEST_INSTANCE_ROLE=",
 		"TEST_OUTPUTS_PATH=" + out, "TEST_TEMP_PATH=" + temp, "TEST_SIDECAR=false", "TEST_SUBNET=" + dataNet,
 		"TEST_START_TIME=" + time.Now().Format(time.RFC3339), "TEST_CAPTURE_PROFILES=", "TEST_DISABLE_METRICS=true",
 		"TEST_REPO=", "TEST_BRANCH=", "TEST_TAG=", "HOSTNAME=i" + strconv.Itoa(index),
@@ -155,12 +155,13 @@ func (r *round) environment(index int, out, temp string) []string {
 	}
 }
 
-// params are the parameters of the case.
-func (r *round) params() string {
-	if len(r.c.Bad) == 0 {
-		return ""
+// params are the parameters of an instance.
+func (r *round) params(index int) string {
+	text := "index=" + strconv.Itoa(index) // its link is shaped already
+	if len(r.c.Bad) > 0 {
+		text += "|bound_s=" + strconv.FormatFloat(r.c.Bound, 'f', 3, 64)
 	}
-	return "bound_s=" + strconv.FormatFloat(r.c.Bound, 'f', 3, 64)
+	return text
 }
 
 // instance runs one instance to its end. It is an error when it did not say that
@@ -180,11 +181,24 @@ func (r *round) instance(ctx context.Context, s *space, index int) error {
 	if err := s.do(cmd.Start); err != nil {
 		return err
 	}
-	err := cmd.Wait()
-	if _, missing := os.Stat(filepath.Join(out, "row.json")); err != nil || missing != nil {
-		return fmt.Errorf("instance %d: %w: %s", index, errors.Join(err, missing), tail(said.String()))
+	if err := errors.Join(cmd.Wait(), r.well(out, index)); err != nil {
+		return fmt.Errorf("instance %d: %w: %s", index, err, tail(said.String()))
 	}
 	return nil
+}
+
+// well tells why an instance with its results in a directory has not done its part: a
+// node writes a row, whether it passes or not, and the origin says that it has ended.
+func (r *round) well(out string, index int) error {
+	if index < r.c.Instances() {
+		_, err := os.Stat(filepath.Join(out, "row.json"))
+		return err
+	}
+	said, err := os.ReadFile(filepath.Join(out, "run.out"))
+	if err == nil && !bytes.Contains(said, []byte(`"success_event"`)) {
+		err = errors.New("the origin has failed")
+	}
+	return err
 }
 
 // tail is the end of what a program said.

@@ -28,7 +28,7 @@ func RunNode(dir, ip string, in io.Reader, out io.Writer) error {
 	defer cancel()
 	n, err := node.Open(ctx, node.Config{
 		Repo: filepath.Join(dir, "repo"), Holder: "testground", Version: "testground", RuntimeDir: dir, Reserve: -1,
-		Listen: []string{"/ip4/" + ip + "/tcp/0"},
+		Listen: []string{place{ip: ip}.listen()}, Crew: true, // as the command has it
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {

@@ -2,6 +2,8 @@ package plan
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"strconv"
@@ -33,26 +35,47 @@ func dataAddress(subnet *net.IPNet) (ip, device string, err error) {
 	return "127.0.0.1", "", nil
 }
 
-// deviceTraffic returns what a network device has moved; nothing for "".
-func deviceTraffic(device string) (t cases.Traffic) {
+// wire is a network device whose bytes are counted; "" for none.
+type wire string
+
+// moved tells what has gone over it, in bytes: nothing for "".
+func (w wire) moved() (sent, received int64, err error) {
+	if w == "" {
+		return 0, 0, nil
+	}
 	f, err := os.Open("/proc/net/dev")
-	if err != nil || device == "" {
-		return t
+	if err != nil {
+		return 0, 0, err
 	}
 	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
 		name, rest, _ := strings.Cut(lines.Text(), ":")
 		fields := strings.Fields(rest)
-		if strings.TrimSpace(name) != device || len(fields) < 9 {
+		if strings.TrimSpace(name) != string(w) || len(fields) < 9 {
 			continue
 		}
 		// The first column is bytes received, the ninth bytes sent (proc_net_dev(5)).
-		if t.Received, err = strconv.ParseInt(fields[0], 10, 64); err != nil {
-			return t
+		received, err = strconv.ParseInt(fields[0], 10, 64)
+		if err == nil {
+			sent, err = strconv.ParseInt(fields[8], 10, 64)
 		}
-		if t.Sent, err = strconv.ParseInt(fields[8], 10, 64); err != nil {
-			return t
-		}
+		return sent, received, err
 	}
-	return t
+	return 0, 0, errors.Join(fmt.Errorf("no device %s", w), lines.Err())
+}
+
+// traffic is what has gone over it, as that of a node.
+func (w wire) traffic() (t cases.Traffic, err error) {
+	t.Sent, t.Received, err = w.moved()
+	return t, err
+}
+
+// Received is what has come over it; 0 when that can't be read.
+func (w wire) Received() int64 {
+	_, received, err := w.moved()
+	if err != nil {
+		return 0
+	}
+	return received
 }

@@ -18,24 +18,23 @@ import (
 // liar is the node of an instance that has the content and does not send it as it is:
 // the node's store and exchange, with what the exchange reads put wrong.
 type liar struct {
-	device string
-	store  *blockstore.Disk
-	ex     *bitswap.Exchange
+	wire  wire
+	store *blockstore.Disk
+	ex    *bitswap.Exchange
 }
 
 var _ cases.Node = (*liar)(nil)
 
-// startLiar starts a node with a fault on an address of this machine, with its files
-// below dir.
-func startLiar(ctx context.Context, fault cases.Fault, dir, ip string) (_ *liar, err error) {
-	l := &liar{}
-	if l.store, err = blockstore.Open(ctx, filepath.Join(dir, "repo"), blockstore.Options{Reserve: -1}); err != nil {
+// startLiar starts a node with a fault.
+func startLiar(ctx context.Context, fault cases.Fault, at place) (_ *liar, err error) {
+	l, repo := &liar{wire: at.wire}, filepath.Join(at.dir, "repo")
+	if l.store, err = blockstore.Open(ctx, repo, blockstore.Options{Reserve: -1}); err != nil {
 		return nil, err
 	}
-	key, err := bitswap.LoadIdentity(filepath.Join(dir, "repo"))
+	key, err := bitswap.LoadIdentity(repo)
 	if err == nil {
 		l.ex, err = bitswap.New(ctx, bitswap.Config{
-			Identity: key, Listen: []string{"/ip4/" + ip + "/tcp/0"},
+			Identity: key, Listen: []string{at.listen()},
 			Store: faulty.Store(l.store, fault), Datastore: l.store.Datastore("net"),
 		})
 	}
@@ -83,5 +82,8 @@ func (l *liar) Fetch(context.Context, string, int64) (int64, error) { return 0, 
 // Leave implements cases.Node: it stays.
 func (l *liar) Leave(context.Context) error { return errors.ErrUnsupported }
 
-// Traffic implements cases.Node.
-func (l *liar) Traffic() cases.Traffic { return deviceTraffic(l.device) }
+// Received implements cases.Meter.
+func (l *liar) Received() int64 { return l.wire.Received() }
+
+// Traffic implements cases.Meter. It knows what was on the wire alone.
+func (l *liar) Traffic(context.Context) (cases.Traffic, error) { return l.wire.traffic() }

@@ -21,13 +21,13 @@ import (
 // member is the instance's node: a process of its own, used through its API and the
 // socket of a job.
 type member struct {
-	dir, ip string
-	child   *child
+	at      place
+	child   *child // nil: it has left
 	address string
-	device  string // the network device whose bytes are counted; "": none
 	api     *control.Client
 	bridge  *client.Client
 	workDir string
+	before  cases.Traffic // of blocks, of processes that have ended
 }
 
 var (
@@ -39,10 +39,9 @@ var (
 // scope is the job that those of all instances are parts of.
 const scope = "testground"
 
-// startNode starts the node on an address of this machine, with its files below
-// dir, and makes the job whose socket the case uses.
-func startNode(ctx context.Context, dir, ip string) (_ *member, err error) {
-	m := &member{dir: dir, ip: ip}
+// startNode starts the node and makes the job whose socket the case uses.
+func startNode(ctx context.Context, at place) (_ *member, err error) {
+	m := &member{at: at}
 	if err := m.start(ctx); err != nil {
 		return nil, err
 	}
@@ -56,10 +55,10 @@ func startNode(ctx context.Context, dir, ip string) (_ *member, err error) {
 
 // start starts the process, on the files that are there.
 func (m *member) start(ctx context.Context) (err error) {
-	if m.child, err = startChild(ctx, m.dir, m.ip); err != nil {
+	if m.child, err = startChild(ctx, m.at.dir, m.at.ip); err != nil {
 		return err
 	}
-	m.api = control.NewClient(node.SocketPath(filepath.Join(m.dir, "repo"), m.dir))
+	m.api = control.NewClient(node.SocketPath(filepath.Join(m.at.dir, "repo"), m.at.dir))
 	id := m.child.id
 	i := slices.IndexFunc(id.Addresses, func(a string) bool { return strings.HasSuffix(a, "/p2p/"+id.PeerID) })
 	if i < 0 {
@@ -95,8 +94,13 @@ func (m *member) Connect(ctx context.Context, address string) error {
 // Restart implements cases.Restarter: the process is killed. The job is there again
 // with the node, its socket where it was.
 func (m *member) Restart(ctx context.Context, abandon func()) error {
-	err := m.child.kill()
+	before, err := m.blocks(ctx)
+	if err != nil {
+		return err
+	}
+	err = m.child.kill()
 	abandon()
+	m.before = before
 	m.api.Close()
 	m.bridge.Close()
 	if err != nil {
@@ -106,7 +110,12 @@ func (m *member) Restart(ctx context.Context, abandon func()) error {
 }
 
 // Leave implements cases.Node: the node ends.
-func (m *member) Leave(context.Context) error { return m.stop() }
+func (m *member) Leave(ctx context.Context) (err error) {
+	if m.before, err = m.blocks(ctx); err != nil {
+		return err
+	}
+	return m.stop()
+}
 
 // Add implements cases.Node.
 func (m *member) Add(ctx context.Context, size, chunk int64) (string, error) {
@@ -118,13 +127,17 @@ func (m *member) Add(ctx context.Context, size, chunk int64) (string, error) {
 }
 
 // Fetch implements cases.Node.
-func (m *member) Fetch(ctx context.Context, cid string, size int64) (int64, error) {
-	files, err := m.bridge.Fetch(ctx, map[string]any{"type": "cids", "values": []string{cid}}, "artifacts")
+func (m *member) Fetch(ctx context.Context, what string, size int64) (int64, error) {
+	ref, err := cases.Reference(what, size)
+	if err != nil {
+		return 0, err
+	}
+	files, err := m.bridge.Fetch(ctx, ref, "artifacts")
 	if err != nil {
 		return 0, err
 	}
 	if len(files) != 1 {
-		return 0, fmt.Errorf("%d files for one CID", len(files))
+		return 0, fmt.Errorf("%d files for one reference", len(files))
 	}
 	return m.check(files[0].Path, size)
 }
@@ -173,5 +186,30 @@ func (m *member) Receive(ctx context.Context, size int64) (int64, error) {
 	return 0, errors.New("the job's inbox has ended")
 }
 
-// Traffic implements cases.Node. It knows what was on the wire alone.
-func (m *member) Traffic() cases.Traffic { return deviceTraffic(m.device) }
+// Received implements cases.Meter.
+func (m *member) Received() int64 { return m.at.wire.Received() }
+
+// Traffic implements cases.Meter.
+func (m *member) Traffic(ctx context.Context) (cases.Traffic, error) {
+	onWire, err := m.at.wire.traffic()
+	if err != nil {
+		return onWire, err
+	}
+	blocks, err := m.blocks(ctx)
+	return onWire.Plus(blocks), err
+}
+
+// blocks tells of blocks alone: what the node's processes have counted.
+func (m *member) blocks(ctx context.Context) (cases.Traffic, error) {
+	if m.child == nil {
+		return m.before, nil
+	}
+	st, err := m.api.Status(ctx)
+	if err != nil {
+		return m.before, err
+	}
+	n := st.Network
+	return m.before.Plus(cases.Traffic{
+		Content: int64(n.BytesReceived), Double: int64(n.DuplicateBytes), Control: n.ControlSent, //nolint:gosec // bytes of a case
+	}), nil
+}

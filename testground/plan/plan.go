@@ -25,23 +25,16 @@ const patience = 30 * time.Minute
 // errUnshaped refuses a case whose bound would mean nothing.
 var errUnshaped = errors.New("nobody shapes the links of this run: play it with `make testground` as root, or play \"smoke\"")
 
-// errOrigin refuses a case with a server that nobody plays here.
-var errOrigin = errors.New("cases with an origin are played in virtual time only: `make sim`")
-
-// paramBound is the parameter of a case with faults: how long it takes without them,
-// in seconds.
-const paramBound = "bound_s"
+// Parameters of instances.
+const (
+	paramBound = "bound_s" // of a case with faults: how long it takes without them, in seconds
+	paramIndex = "index"   // the instance's, from 0, where who has shaped its link knows it; without it they are in the order in which they came
+)
 
 // Cases returns what the plan can play, by name.
 func Cases() map[string]any {
-	list := append(cases.List(cases.Usual()), cases.Smoke())
-	for _, c := range list {
-		if len(c.Bad) > 0 {
-			list = append(list, c.Clean())
-		}
-	}
 	all := map[string]any{}
-	for _, c := range list {
+	for _, c := range cases.Processes(cases.Usual()) {
 		all[c.Name] = run.InitializedTestCaseFn(func(env *runtime.RunEnv, ic *run.InitContext) error { return play(env, ic, c) })
 	}
 	return all
@@ -51,18 +44,18 @@ func Cases() map[string]any {
 func play(env *runtime.RunEnv, ic *run.InitContext, c cases.Case) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if c.Origin > 0 {
-		return errOrigin
-	}
 	if len(c.Bad) > 0 {
 		if c.Bound, err = strconv.ParseFloat(env.TestInstanceParams[paramBound], 64); err != nil {
 			return fmt.Errorf("parameter %s, the seconds that %s takes: %w", paramBound, c.Clean().Name, err)
 		}
 	}
-	if c, err = c.WithInstances(env.TestInstanceCount); err != nil {
+	if c, err = c.WithMachines(env.TestInstanceCount); err != nil {
 		return err
 	}
-	w := newWorld(env, ic)
+	w, err := newWorld(env, ic, c)
+	if err != nil {
+		return err
+	}
 	var subnet *net.IPNet
 	if env.TestSubnet != nil {
 		subnet = &env.TestSubnet.IPNet
@@ -84,37 +77,66 @@ func play(env *runtime.RunEnv, ic *run.InitContext, c cases.Case) (err error) {
 			return fmt.Errorf("bare stream: %w", err)
 		}
 	}
-	stop, err := w.start(ctx, c.Fault(w.index), place{env.TestTempPath, ip, device})
-	if err != nil {
-		return err
+	at := place{env.TestTempPath, ip, wire(device)}
+	if w.index == c.Instances() {
+		return w.serveOrigin(ctx, c, at)
 	}
-	row, err := c.Play(ctx, w)
-	if err := errors.Join(err, stop()); err != nil {
+	row, err := w.play(ctx, c, at)
+	if err != nil {
 		return err
 	}
 	return report(env, w, row)
 }
 
-// place is where the node of an instance lives: its files, its address and the device
-// whose bytes are counted, "" for none.
-type place struct{ dir, ip, device string }
+// play plays the case as a node.
+func (w *world) play(ctx context.Context, c cases.Case, at place) (row cases.Row, err error) {
+	if c.Origin > 0 {
+		if err := w.findOrigin(ctx); err != nil {
+			return row, fmt.Errorf("origin: %w", err)
+		}
+		defer func() { err = errors.Join(err, w.leaveOrigin()) }()
+	}
+	stop, err := w.start(ctx, c, at)
+	if err != nil {
+		return row, err
+	}
+	row, err = c.Play(ctx, w)
+	return row, errors.Join(err, stop())
+}
+
+// place is where the node of an instance lives: its files, its address and what it is
+// connected by.
+type place struct {
+	dir, ip string
+	wire    wire
+}
+
+// listen is what its node listens on, as a multiaddr.
+func (p place) listen() string { return "/ip4/" + p.ip + "/tcp/0" }
 
 // start starts the instance's node.
-func (w *world) start(ctx context.Context, fault cases.Fault, at place) (stop func() error, err error) {
-	switch fault {
-	case cases.Corrupt, cases.Mute:
-		l, err := startLiar(ctx, fault, at.dir, at.ip)
+func (w *world) start(ctx context.Context, c cases.Case, at place) (stop func() error, err error) {
+	switch fault := c.Fault(w.index); {
+	case c.Stock:
+		s, err := startStock(ctx, c.Chunk, at)
 		if err != nil {
 			return nil, err
 		}
-		l.device, w.node = at.device, l
+		w.node = s
+		return s.stop, nil
+	case fault == cases.Corrupt, fault == cases.Mute:
+		l, err := startLiar(ctx, fault, at)
+		if err != nil {
+			return nil, err
+		}
+		w.node = l
 		return l.stop, nil
 	default: // whose link is slow has a node like all others
-		m, err := startNode(ctx, at.dir, at.ip)
+		m, err := startNode(ctx, at)
 		if err != nil {
 			return nil, err
 		}
-		m.device, w.node = at.device, m
+		w.node = m
 		return m.stop, nil
 	}
 }

@@ -73,6 +73,12 @@ func (w *wire) WriteTo(p []byte, to net.Addr) (int, error) {
 	return w.SimConn.WriteTo(p, to)
 }
 
+// moved tells what has gone over the link, in bytes.
+func (w *wire) moved() (sent, received int64) {
+	s := w.Stats()
+	return int64(s.BytesSent), int64(s.BytesRcvd)
+}
+
 // newHost makes the host of an instance. What it sends and receives is counted
 // by the wire. up is its rate in Mbit/s. close ends it.
 func (n *links) newHost(index int, key crypto.PrivKey, up float64) (h host.Host, w *wire, closeHost func() error, err error) {

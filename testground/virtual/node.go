@@ -3,7 +3,6 @@ package virtual
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -129,7 +127,10 @@ func (n *node) start(ctx context.Context) (err error) {
 func (n *node) Restart(ctx context.Context, abandon func()) error {
 	n.wire.cut.Store(true)
 	abandon()
-	before := n.Traffic()
+	before, err := n.Traffic(ctx)
+	if err != nil {
+		return err
+	}
 	if err := n.close(); err != nil {
 		return err
 	}
@@ -230,18 +231,9 @@ func (n *node) Add(ctx context.Context, size, chunk int64) (string, error) {
 	return f.Root.String(), err
 }
 
-// reference returns what a job asks its bridge for.
-func reference(what string, size int64) (map[string]any, error) {
-	if !strings.HasPrefix(what, "http://") {
-		return map[string]any{"type": "cids", "values": []string{what}}, nil
-	}
-	sum, err := cases.NoiseSum(size)
-	return map[string]any{"type": "URI", "value": what, "checksum": "sha256:" + hex.EncodeToString(sum[:])}, err
-}
-
 // Fetch implements cases.Node.
 func (n *node) Fetch(ctx context.Context, what string, size int64) (int64, error) {
-	ref, err := reference(what, size)
+	ref, err := cases.Reference(what, size)
 	if err != nil {
 		return 0, err
 	}
@@ -258,13 +250,22 @@ func (n *node) Fetch(ctx context.Context, what string, size int64) (int64, error
 	return n.check(files[0].Path, size)
 }
 
-// Traffic implements cases.Node.
-func (n *node) Traffic() cases.Traffic {
+// Received implements cases.Meter.
+func (n *node) Received() int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s, blocks := n.wire.Stats(), n.ex.Swarm().Traffic()
+	_, received := n.wire.moved()
+	return n.before.Received + received
+}
+
+// Traffic implements cases.Meter.
+func (n *node) Traffic(context.Context) (cases.Traffic, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	sent, received := n.wire.moved()
+	blocks := n.ex.Swarm().Traffic()
 	return n.before.Plus(cases.Traffic{
-		Sent: int64(s.BytesSent), Received: int64(s.BytesRcvd),
+		Sent: sent, Received: received,
 		Content: blocks.Received + blocks.Duplicate, Double: blocks.Duplicate, Control: blocks.Control,
-	})
+	}), nil
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hypha-node/hypha-node/testground/cases"
+	"github.com/hypha-node/hypha-node/testground/stock"
 )
 
 // world is the swarm as one instance sees it.
@@ -32,11 +33,12 @@ func (w *world) Index() int { return w.index }
 func (w *world) Node() cases.Node { return w.node }
 
 // Origin implements cases.World.
-func (w *world) Origin() (url string, sent int64) {
+func (w *world) Origin(context.Context) (url string, sent int64, err error) {
 	if w.origin == nil {
-		return "", 0
+		return "", 0, nil
 	}
-	return w.origin.url(), int64(w.origin.wire.Stats().BytesSent)
+	sent, _ = w.origin.wire.moved()
+	return w.origin.url(), sent, nil
 }
 
 // Now implements cases.World.
@@ -77,6 +79,28 @@ func (n *links) newMember(ctx context.Context, c cases.Case, dir string, index i
 	}
 	return n.newNode(ctx, dir, index, c.Fault(index))
 }
+
+// stocked is a node of stock bitswap with the end of its host.
+type stocked struct {
+	*stock.Node
+	closeHost func() error
+}
+
+// newStock starts a node of stock bitswap.
+func (n *links) newStock(ctx context.Context, index int, chunk int64) (member, error) {
+	key, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	h, w, closeHost, err := n.newHost(index, key, n.link.Up)
+	if err != nil {
+		return nil, err
+	}
+	return stocked{stock.New(ctx, h, w.moved, chunk), closeHost}, nil
+}
+
+// close ends it.
+func (s stocked) close() error { return errors.Join(s.Close(), s.closeHost()) }
 
 // Play plays a case with its files below dir. It must run in a testing/synctest
 // bubble, and everything that it started has ended when it returns. What the nodes
