@@ -17,8 +17,9 @@ import (
 type Damage struct {
 	CID    cid.Cid // CIDv1 raw of the block's multihash
 	Length int64   // bytes
-	// Root is the file in whose content the block lies, at byte Off; undefined
-	// where that is not known: of inner nodes, and of what lies in packs.
+	// Root is the file that the block belongs to: it holds the content from byte Off, or
+	// is an inner node, where Off is negative. Of what lies in packs it is the block
+	// itself, which is a file of one leaf, if it is one.
 	Root    cid.Cid
 	Off     int64
 	Private bool // it is not for everybody: others must not be asked for it
@@ -33,12 +34,19 @@ func (d *Disk) damage(r checked) (Damage, error) {
 	}
 	dmg := Damage{CID: c, Length: r.at.length, Private: known.private}
 	root, ok, err := fileOf(d.index, r.at.seg)
-	if err != nil || !ok {
+	if err != nil {
 		return dmg, err
 	}
+	if !ok {
+		dmg.Root = c
+		return dmg, nil
+	}
 	rec, err := getFile(d.index, fileKey(root))
-	if err == nil && rec.seg == r.at.seg && r.at.off >= rec.off && r.at.end() <= rec.off+rec.size {
-		dmg.Root, dmg.Off = root, r.at.off-rec.off
+	if err == nil && rec.seg == r.at.seg {
+		dmg.Root, dmg.Off = root, -1
+		if r.at.off >= rec.off && r.at.end() <= rec.off+rec.size {
+			dmg.Off = r.at.off - rec.off
+		}
 	}
 	return dmg, ignoreAbsent(err)
 }

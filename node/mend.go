@@ -43,8 +43,8 @@ func (n *Node) mended(ctx context.Context, d blockstore.Damage, from string) {
 
 // fromOrigin asks the origins that are remembered of a file for a range.
 func (n *Node) fromOrigin(ctx context.Context, d blockstore.Damage) ([]byte, error) {
-	if !d.Root.Defined() {
-		return nil, fmt.Errorf("origin: %w: the block is in no file that is known", connectors.ErrNotFound)
+	if !d.Root.Defined() || d.Off < 0 {
+		return nil, fmt.Errorf("origin: %w: the block is in no content that is known", connectors.ErrNotFound)
 	}
 	all, err := n.store.AliasesOf(ctx, d.Root)
 	if err != nil {

@@ -96,6 +96,7 @@ func catSum(ctx context.Context, repo, root string) (string, rig.Result, error) 
 type origin struct {
 	*httptest.Server
 	sent atomic.Int64 // bytes of bodies
+	gone atomic.Bool  // it has no content any more
 	// At is called when sent reaches mark.
 	mark atomic.Int64
 	hit  chan struct{}
@@ -112,7 +113,7 @@ func serve(t *testing.T) *origin {
 
 func (o *origin) handle(w http.ResponseWriter, r *http.Request) {
 	parts := strings.SplitN(strings.TrimPrefix(r.URL.Path, "/"), "/", 3)
-	if len(parts) != 3 {
+	if len(parts) != 3 || o.gone.Load() {
 		http.NotFound(w, r)
 		return
 	}

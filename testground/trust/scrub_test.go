@@ -1,7 +1,9 @@
 package trust
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +30,11 @@ func TestScrub(t *testing.T) {
 		t.Errorf("the log does not tell of the origin: %s", log)
 	}
 
+	_, err = fetch(rig.Within(t), a, o, 2, 4000) // into a pack
+	ok(t, err)
+	flipContent(t, repo, 2, 4000)
+	awaitMended(t, a, 2)
+
 	b := start(t, filepath.Join(dir, "b"))
 	addr, err := a.Address(rig.Within(t))
 	ok(t, err)
@@ -36,9 +43,9 @@ func TestScrub(t *testing.T) {
 			t.Fatalf("%s: %v %s", args, err, r.Stderr)
 		}
 	}
-	o.Close()
+	o.gone.Store(true)
 	flip(t, repo, 3<<20)
-	awaitMended(t, a, 2)
+	awaitMended(t, a, 3)
 	if log := a.Log(); !strings.Contains(log, "from=peer") {
 		t.Errorf("the log does not tell of the peer: %s", log)
 	}
@@ -75,7 +82,31 @@ func flip(t *testing.T, repo string, off int64) {
 	if len(names) != 1 {
 		t.Fatalf("file segments %q, want one", names)
 	}
-	f, err := os.OpenFile(names[0], os.O_RDWR, 0)
+	flipIn(t, names[0], off)
+}
+
+// flipContent changes a byte of a small content where it lies in a pack.
+func flipContent(t *testing.T, repo string, seed uint64, size int64) {
+	t.Helper()
+	content, err := io.ReadAll(rig.Random(seed, size))
+	ok(t, err)
+	names, err := filepath.Glob(filepath.Join(repo, "segments", "*.pack"))
+	ok(t, err)
+	for _, name := range names {
+		all, err := os.ReadFile(name)
+		ok(t, err)
+		if off := bytes.Index(all, content); off >= 0 {
+			flipIn(t, name, int64(off)+size/2)
+			return
+		}
+	}
+	t.Fatalf("the content is in none of %q", names)
+}
+
+// flipIn changes a byte of a file.
+func flipIn(t *testing.T, name string, off int64) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	ok(t, err)
 	defer f.Close()
 	var b [1]byte
