@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -51,13 +52,15 @@ func RunChild() (isChild bool) {
 func childMain(dir string) error {
 	ctx := context.Background()
 	point, times, _ := strings.Cut(os.Getenv(childPoint), ":")
-	left, _ := strconv.Atoi(times)
+	n, _ := strconv.Atoi(times)
+	var left atomic.Int64 // files of segments are unlinked several at once
+	left.Store(int64(n))
 	opened := false
 	hook := func(at string) {
 		if at != point || !opened {
 			return
 		}
-		if left--; left == 0 {
+		if left.Add(-1) == 0 {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
@@ -81,7 +84,7 @@ func childMain(dir string) error {
 	}
 	opened = true
 	fmt.Println("open")
-	n, err := strconv.Atoi(os.Getenv(childFrom))
+	n, err = strconv.Atoi(os.Getenv(childFrom))
 	if err != nil {
 		return err
 	}

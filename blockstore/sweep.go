@@ -6,8 +6,10 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	mh "github.com/multiformats/go-multihash"
+	"golang.org/x/sync/errgroup"
 )
 
 // sweep deletes what is not marked, from the newest segment to the oldest and in
@@ -259,11 +261,8 @@ func (g *collector) remove(ctx context.Context, changed func(segmentRecord) bool
 		if err := g.d.pack.fact(fact{typ: recordGone, at: g.d.now(), gone: id}.record()); err != nil {
 			return err
 		}
-		if err := g.unlink(id); err != nil {
-			return err
-		}
 	}
-	return nil
+	return g.unlink(gone)
 }
 
 // aliasFacts returns records of the aliases that hold still and that a rebuild
@@ -291,19 +290,36 @@ func (g *collector) aliasFacts(id uint64) ([][]byte, error) {
 	return facts, nil
 }
 
-// unlink removes the file of a segment that the index has forgotten.
-func (g *collector) unlink(id uint64) error {
-	name := segmentName(id)
-	info, err := g.d.segs.fs.Stat(name)
-	if err != nil {
-		return nil //nolint:nilerr // gone already
+// unlinkers is how many files of segments are unlinked at once. A file system
+// that tells its disk what is free before it answers (ext4 mounted with discard
+// and without a journal) waits 0.5 ms and more for each file: with four at once
+// 500 files of 2 MiB took 0.2 to 0.5 s there, one by one 0.5 to 1.0 s. More is no
+// faster, and lets reads wait for longer.
+const unlinkers = 4
+
+// unlink removes the files of segments that the index has forgotten.
+func (g *collector) unlink(ids []uint64) error {
+	var freed atomic.Int64
+	var group errgroup.Group
+	group.SetLimit(unlinkers)
+	for _, id := range ids {
+		group.Go(func() error {
+			name := segmentName(id)
+			info, err := g.d.segs.fs.Stat(name)
+			if err != nil {
+				return nil //nolint:nilerr // gone already
+			}
+			g.d.segs.forget(id)
+			if err := g.d.segs.fs.Remove(name); err != nil {
+				return err
+			}
+			freed.Add(info.Allocated)
+			return nil
+		})
 	}
-	g.d.segs.forget(id)
-	if err := g.d.segs.fs.Remove(name); err != nil {
-		return err
-	}
-	g.out.Bytes += info.Allocated
-	return nil
+	err := group.Wait()
+	g.out.Bytes += freed.Load()
+	return err
 }
 
 // hollow punches holes into a dying file segment around what stays.
