@@ -1,6 +1,7 @@
 package virtual
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -10,12 +11,15 @@ import (
 	"sync"
 	"time"
 
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hypha-node/hypha-node/bitswap"
 	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/connectors/ipfs"
+	"github.com/hypha-node/hypha-node/dag"
 	"github.com/hypha-node/hypha-node/testground/cases"
 )
 
@@ -26,11 +30,13 @@ const (
 )
 
 // resident is a node of a directory: the exchange of a node, with its DHT and what
-// announces, without a store on disk and without jobs.
+// announces and gets, without a store on disk and without jobs.
 type resident struct {
-	wire *wire
-	ex   *bitswap.Exchange
-	ends []func() error
+	wire   *wire
+	store  blockstore.Store
+	ex     *bitswap.Exchange
+	blocks *ipfs.Connector
+	ends   []func() error
 }
 
 // newResident starts a node whose DHT the ear hears.
@@ -43,11 +49,12 @@ func (n *links) newResident(ctx context.Context, index int, e *ear) (_ *resident
 	if err != nil {
 		return nil, err
 	}
-	r := &resident{wire: w, ends: []func() error{closeHost}}
-	r.ex, err = bitswap.New(ctx, bitswap.Config{Host: tapped{h, e}, Store: blockstore.NewMemory()})
+	r := &resident{wire: w, store: blockstore.NewMemory(), ends: []func() error{closeHost}}
+	r.ex, err = bitswap.New(ctx, bitswap.Config{Host: tapped{h, e}, Store: r.store})
 	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}
+	r.blocks = ipfs.New(r.store, r.ex)
 	r.ends = append(r.ends, r.ex.Close)
 	return r, nil
 }
@@ -61,6 +68,15 @@ func (r *resident) close() error {
 	return errors.Join(errs...)
 }
 
+// keep stores a small file.
+func (r *resident) keep(ctx context.Context, data []byte, root cid.Cid) error {
+	blk, err := blocks.NewBlockWithCid(data, root)
+	if err != nil {
+		return err
+	}
+	return r.store.Put(ctx, blk)
+}
+
 // id is the node's.
 func (r *resident) id() peer.ID { return r.ex.Host().ID() }
 
@@ -71,7 +87,7 @@ func (r *resident) meet(ctx context.Context, other *resident) error {
 
 // PlayDirectory plays a case of the DHT, in a bubble as Play does: nodes connect to
 // two others, and find the rest by themselves; then some die without a word, and the
-// others announce content and look for it.
+// others announce content, look for it, and get it.
 func PlayDirectory(ctx context.Context, d cases.Directory) (_ []cases.Row, err error) {
 	l := newLinks(d.Link, nil)
 	defer l.close()
@@ -102,10 +118,45 @@ func PlayDirectory(ctx context.Context, d cases.Directory) (_ []cases.Row, err e
 		n.wire.cut.Store(true)
 	}
 	all, err := e.records(ctx, d.Records, nodes[d.Dead:])
+	if err == nil && d.Fetch > 0 {
+		err = fetches(ctx, all, nodes[d.Dead:])
+	}
 	if err != nil {
 		return nil, err
 	}
 	return d.Rows(all), nil
+}
+
+// smallFile is the content of a record.
+func smallFile(index int) []byte {
+	return bytes.Repeat(binary.BigEndian.AppendUint64(nil, uint64(index)), 512)
+}
+
+// fetches has nodes get the content of records, all at once: each another one than
+// those that announced it or looked for it.
+func fetches(ctx context.Context, all []cases.Lookup, living []*resident) error {
+	start := time.Now()
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range all {
+		sum := sha256.Sum256(smallFile(i))
+		asker := living[(i+len(living)/2)%len(living)]
+		g.Go(func() error {
+			root, err := bitswap.FileKey(sum)
+			if err != nil {
+				return err
+			}
+			got, err := asker.blocks.Fetch(ctx, root, dag.CopyOptions{})
+			if err != nil {
+				return err
+			}
+			if got.SHA256 == nil || *got.SHA256 != sum {
+				return fmt.Errorf("record %d: other bytes came", i)
+			}
+			all[i].Fetched = time.Since(start)
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // records has nodes announce content, all at once, and then others that don't keep the
@@ -117,8 +168,11 @@ func (e *ear) records(ctx context.Context, count int, living []*resident) ([]cas
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range all {
 		var err error
-		sums[i] = sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+		sums[i] = sha256.Sum256(smallFile(i))
 		if keys[i], err = bitswap.FileKey(sums[i]); err != nil {
+			return nil, err
+		}
+		if err := living[i%len(living)].keep(ctx, smallFile(i), keys[i]); err != nil {
 			return nil, err
 		}
 		g.Go(func() error { return living[i%len(living)].ex.Provide(gctx, keys[i]) })
