@@ -85,4 +85,5 @@ type Entry struct {
 	SHA256 *[32]byte // of a file's content, where it is known
 	Type   Type
 	Target string // of a symlink, as recorded; judge it before use
+	Saved  int64  // of what came from peers: bytes that did not go over the wire, since they packed blocks; < 0 where that made them larger
 }

@@ -180,7 +180,7 @@ func (f *fetching) item(ctx context.Context, it connectors.Item, fetched func())
 	}
 	f.out.finished(it.Path)
 	got.Size, got.CID, got.SHA256 = res.File.Size, cidText(res.File.Root), digest(&res.File.SHA256)
-	got.From, got.Transport, got.Output = string(res.From), res.Transport, output
+	got.From, got.Transport, got.Saved, got.Output = string(res.From), res.Transport, res.SavedBytes, output
 	got.Revision = cmp.Or(it.Revision, res.Revision)
 	return f.out.item(got)
 }

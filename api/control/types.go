@@ -101,6 +101,9 @@ type Fetched struct {
 	From   string `json:"from,omitempty"`   // "origin", "peer", "cache", "store"
 	// Transport is how the origin's bytes came: "http", "xet", "http+xet"; absent for others.
 	Transport string `json:"transport,omitempty"`
+	// Saved is what of the bytes from peers did not go over the wire, since they packed
+	// blocks: bytes, negative where that made them larger; absent if none.
+	Saved int64 `json:"saved,omitempty"`
 
 	Source   string `json:"source"`             // URL or CID that it stands for, without credentials
 	Revision string `json:"revision,omitempty"` // commit that the source's revision was resolved to

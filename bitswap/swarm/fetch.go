@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	blocks "github.com/ipfs/go-block-format"
@@ -49,7 +50,7 @@ type Fetch struct {
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
 	begun   time.Time
-
+	spared  atomic.Int64 // bytes that did not come over the wire, since blocks were packed
 	mu      sync.Mutex
 	closed  bool
 	err     error // why the fall-back gave up
@@ -336,8 +337,8 @@ func (f *Fetch) unlist(w *want) {
 	}
 }
 
-// came takes in a verified block; src is nil for one from the fall-back. It tells
-// whether it was wanted.
+// came takes in a verified block, and tells whether it was wanted; src is nil for one
+// from the fall-back.
 func (f *Fetch) came(c cid.Cid, data []byte, step sha256pair.Step, src *source) bool {
 	key := keyOf(c)
 	f.mu.Lock()

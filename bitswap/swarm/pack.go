@@ -145,3 +145,7 @@ func (p *packing) packed(n, packed int, d time.Duration) bool {
 	}
 	return true
 }
+
+// Saved returns how many bytes of blocks did not come over the wire, since peers packed
+// them; negative where that made them larger.
+func (f *Fetch) Saved() int64 { return f.spared.Load() }

@@ -56,6 +56,9 @@ func TestPacked(t *testing.T) {
 			if got.Received != whole || got.Duplicate != 0 {
 				t.Errorf("received %+v, want %d bytes of blocks", got, whole)
 			}
+			if f.Saved() != got.ReceivedSaved {
+				t.Errorf("the fetch saved %d, the node %d", f.Saved(), got.ReceivedSaved)
+			}
 			if sent.SentSaved != got.ReceivedSaved || (sent.SentSaved > whole/2) != tc.less || !tc.less && sent.SentSaved > size {
 				t.Errorf("saved %d of %d, seen as %d", sent.SentSaved, whole, got.ReceivedSaved)
 			}

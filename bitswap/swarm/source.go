@@ -282,6 +282,7 @@ func (s *source) packed(number uint32, body []byte) error {
 		return err
 	}
 	s.f.s.packs.spared.add(len(data) - len(body))
+	s.f.spared.Add(int64(len(data) - len(body)))
 	return s.block(number, data)
 }
 

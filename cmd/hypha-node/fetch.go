@@ -79,6 +79,9 @@ func (c *fetchCmd) show(a *app, f control.Fetched) error {
 	if f.From != "" {
 		text = append(text, "from "+f.From+over(f.Transport))
 	}
+	if f.Saved > 0 {
+		text = append(text, humanize.Bytes(f.Saved)+" saved by packing")
+	}
 	switch {
 	case f.Transfer == nil:
 	case *f.Transfer < 0:

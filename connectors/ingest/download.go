@@ -115,7 +115,7 @@ func (e *Engine) copyBlocks(ctx context.Context, f *flight) (Fetched, error) {
 	if err != nil {
 		return Fetched{}, err
 	}
-	got := Fetched{File: file, From: FromPeer, PeerBytes: f.now().Done, ETag: it.ETag, Verified: true}
+	got := Fetched{File: file, From: FromPeer, PeerBytes: f.now().Done, SavedBytes: entry.Saved, ETag: it.ETag, Verified: true}
 	if got.PeerBytes == 0 && file.Size > 0 {
 		got.From = FromStore // its blocks were here already
 	}

@@ -154,6 +154,7 @@ type Fetched struct {
 	Shared      bool   // another call's download brought it: its bytes count there
 	OriginBytes int64  // read from the origin
 	PeerBytes   int64  // of content got from peers
+	SavedBytes  int64  // of PeerBytes: that did not go over the wire, since peers packed blocks; < 0 where that made them larger
 	Transport   string // by which the origin's bytes came: "http", "xet", "http+xet"; "" if not told
 	ETag        string // as the origin published it, "" if it did not
 	Revision    string // of what the origin gave, where only that tells; "" if not told

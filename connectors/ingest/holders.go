@@ -182,7 +182,7 @@ func (e *Engine) copyFrom(ctx context.Context, f *flight, h Holder) (Fetched, er
 	if err == nil {
 		err = e.admitted(ctx, it, &got)
 	}
-	got.PeerBytes = f.now().Done
+	got.PeerBytes, got.SavedBytes = f.now().Done, entry.Saved
 	if err != nil && got.PeerBytes > 0 {
 		f.tee.detach() // it has content that may not be the item's
 	}

@@ -21,12 +21,15 @@ import (
 type peer struct {
 	src    blockstore.Store
 	copies atomic.Int64
+	saved  int64
 	hold   chan struct{} // nil: answers at once
 }
 
 func (p *peer) FetchInto(ctx context.Context, dst blockstore.Store, root cid.Cid, o dag.CopyOptions) (dag.Entry, error) {
 	p.copies.Add(1)
-	return dag.Copy(ctx, dst, p, root, o)
+	e, err := dag.Copy(ctx, dst, p, root, o)
+	e.Saved = p.saved
+	return e, err
 }
 
 func (p *peer) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error) {
@@ -118,14 +121,14 @@ func TestRootFlushes(t *testing.T) {
 			disk, err := blockstore.Open(t.Context(), dir, blockstore.Options{Reserve: -1})
 			must(t, err)
 			s := flushStore{disk, new(atomic.Int64)}
-			p := &peer{src: blockstore.NewMemory()}
+			p := &peer{src: blockstore.NewMemory(), saved: 7}
 			e := newEngine(t, ingest.Config{Store: s, Blocks: p})
 			content := random(1, 4<<10)
 			f, err := dag.Import(t.Context(), p.src, bytes.NewReader(content), dag.ImportOptions{})
 			must(t, err)
 			got, err := e.Fetch(t.Context(), connectors.Item{Path: "f", Size: -1, Root: f.Root}, o)
 			must(t, err)
-			if n := s.flushes.Load(); got.From != ingest.FromPeer || n != 1 {
+			if n := s.flushes.Load(); got.From != ingest.FromPeer || n != 1 || got.SavedBytes != p.saved {
 				t.Errorf("%d flushes for %+v, want 1", n, got)
 			}
 			must(t, disk.Close())

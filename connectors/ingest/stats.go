@@ -98,6 +98,6 @@ func (e *Engine) report(ctx context.Context, f *flight, got Fetched, err error) 
 	}
 	attrs = append(attrs,
 		slog.String("cid", got.File.Root.String()), slog.Int64("bytes", got.File.Size), slog.String("from", string(got.From)),
-		slog.Int64("origin_bytes", got.OriginBytes), slog.Int64("peer_bytes", got.PeerBytes))
+		slog.Int64("origin_bytes", got.OriginBytes), slog.Int64("peer_bytes", got.PeerBytes), slog.Int64("saved_bytes", got.SavedBytes))
 	e.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "fetched", attrs...)
 }

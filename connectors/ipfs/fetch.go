@@ -57,6 +57,9 @@ func (c *Connector) FetchInto(ctx context.Context, dst blockstore.Store, root ci
 	if err != nil {
 		return dag.Entry{}, c.explain("fetch", root.String(), src.why(err))
 	}
+	if fetch := src.running(); fetch != nil {
+		e.Saved = fetch.Saved()
+	}
 	if c.ex != nil {
 		c.ex.Notify()
 	}
