@@ -4,20 +4,23 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 )
 
-// write tells and sends until the asker has ended its side and has everything.
+// write tells and sends until the asker has ended its side and has everything. What
+// is sent is decided when there is a slot to send it in: what others have been given
+// meanwhile, and what the asker does not want any more, counts.
 func (a *asker) write(ctx context.Context) error {
 	out := newPieces(a.st)
 	defer out.release()
 	timer := time.NewTimer(busyTell)
 	defer timer.Stop()
 	var busy time.Time // when the asker was told so
+	var t *turn        // to send, when there is something
+	defer func() { t.end() }()
 	for {
 		if err := a.tell(out); err != nil {
 			return err
@@ -25,17 +28,24 @@ func (a *asker) write(ctx context.Context) error {
 		if a.state == stateNone {
 			return errors.Join(out.Flush(), a.st.CloseWrite(), a.linger(ctx))
 		}
-		it, wait, held := a.sp.next(a, time.Now(), float64(len(a.s.slots))/float64(cap(a.s.slots)))
-		for _, number := range held {
-			if err := a.head(out, tellHeld, 0, number); err != nil {
-				return err
-			}
+		it, wait, err := a.next(out, t.mine())
+		if err != nil {
+			return err
 		}
-		if wait < 0 {
-			if err := a.send(ctx, out, it); err != nil {
+		switch {
+		case wait >= 0:
+			t.end()
+			t = nil
+		case t.mine():
+			if err := a.send(ctx, out, it, t); err != nil {
 				return err
 			}
+			t = nil
 			continue
+		case t == nil:
+			if t = a.s.slots.claim(); t.mine() {
+				continue
+			}
 		}
 		if err := out.Flush(); err != nil {
 			return err
@@ -47,12 +57,16 @@ func (a *asker) write(ctx context.Context) error {
 			return a.st.CloseWrite()
 		}
 		idle := wait == 0
-		if idle {
+		switch {
+		case idle:
 			wait = askerSilence
+		case wait < 0:
+			wait = busyTell
 		}
 		timer.Reset(wait)
 		select {
 		case <-a.wake:
+		case <-t.may():
 		case <-timer.C:
 			if now := time.Now(); !idle && now.Sub(busy) >= busyTell {
 				busy = now
@@ -64,6 +78,18 @@ func (a *asker) write(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// next finds out what to send now, takes it if it may, and tells the asker what it has
+// to wait for.
+func (a *asker) next(out io.Writer, may bool) (it item, wait time.Duration, err error) {
+	it, wait, held := a.sp.next(a, time.Now(), a.s.slots.load(), may)
+	for _, number := range held {
+		if err := a.head(out, tellHeld, 0, number); err != nil {
+			return it, wait, err
+		}
+	}
+	return it, wait, nil
 }
 
 // linger waits until the asker, who got a no, ends its side, so that the answer is
@@ -140,16 +166,10 @@ func (a *asker) tell(out io.Writer) error {
 	return nil
 }
 
-// send sends one block, in one of the slots; a slow asker has it for a while only.
-func (a *asker) send(ctx context.Context, out io.Writer, it item) error {
-	select {
-	case a.s.slots <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	free := sync.OnceFunc(func() { <-a.s.slots })
-	defer free()
-	timer := time.AfterFunc(slotTime, free)
+// send sends one block and ends the turn; a slow asker has the slot for a while only.
+func (a *asker) send(ctx context.Context, out io.Writer, it item, t *turn) error {
+	defer t.end()
+	timer := time.AfterFunc(slotTime, t.end)
 	defer timer.Stop()
 	start := time.Now()
 	var broken error
@@ -165,7 +185,7 @@ func (a *asker) send(ctx context.Context, out io.Writer, it item) error {
 	case ipld.IsNotFound(err):
 		return a.head(out, tellNone, 0, it.number)
 	case err == nil:
-		free()
+		t.end()
 		a.sp.took(time.Since(start))
 	}
 	return err

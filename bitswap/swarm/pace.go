@@ -31,6 +31,9 @@ func (s *source) list(w *want, now time.Time, size int) {
 	eta := time.Duration(float64(s.queued+size) / s.pace(now, size) * float64(time.Second))
 	w.src, w.number, w.listed, w.held = s, s.number, now, false
 	w.expect = expectLeast + 4*(eta+s.rtt)
+	if s.rate == 0 { // it may have many to serve, and says that it lives
+		w.expect = max(w.expect, expectFirst)
+	}
 	s.number++
 	s.listed[w.number] = w
 	s.count()

@@ -20,8 +20,10 @@ const (
 	shareGrace  = time.Second            // for which those who fetch, too, may not have got it
 	fallTime    = 2 * time.Second        // for which what the fall-back was asked for is not asked of sources
 	expectLeast = 2 * time.Second        // a block is not late before
+	expectFirst = 10 * time.Second       // nor the first one of a source that is not silent
 	heldMost    = 30 * time.Second       // a block is not held back longer
 	maxLate     = 3                      // blocks in a row that came too late or not, and a source is none any more
+	fewSources  = 8                      // of more, each that has a part is asked for one block at a time
 	queueTime   = 0.4                    // seconds of work that a source is given beyond the round trip
 	shareTime   = 2.0                    // the same of one that has all, when others ask it, too
 	slowPart    = 8                      // a source is slow that has less than one in so many of the fastest one's rate
@@ -289,8 +291,11 @@ func (p *planner) room(s *source) int {
 	if s.state == stateWhole && p.f.shared { // so that it can choose
 		least, span = 4*p.f.typical, shareTime
 	}
+	if s.state == statePart && len(p.ready) > fewSources { // who has as many to serve is not idle meanwhile
+		least = p.f.typical
+	}
 	if s.rate == 0 {
-		return 2 * p.f.typical
+		return min(least, 2*p.f.typical)
 	}
 	pace := s.pace(p.now, p.f.typical)
 	if p.lame(s) {

@@ -65,7 +65,7 @@ func (b *tally) add(size int) {
 type Service struct {
 	cfg    Config
 	log    *slog.Logger
-	slots  chan struct{}
+	slots  *slots
 	events event.Subscription
 	wg     sync.WaitGroup
 
@@ -91,7 +91,7 @@ func New(c Config) (*Service, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{
-		cfg: c, log: c.Logger, slots: make(chan struct{}, uploadSlots),
+		cfg: c, log: c.Logger, slots: newSlots(uploadSlots),
 		fetches: make(map[string][]*Fetch), spreads: make(map[string]*spread),
 		open: make(map[network.Stream]context.CancelFunc), count: make(map[peer.ID]int), banned: make(map[peer.ID]time.Time),
 	}

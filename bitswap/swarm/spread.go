@@ -102,10 +102,11 @@ func (sp *spread) wakeAll() {
 	}
 }
 
-// next returns what to send to an asker now, or how long to wait for that; 0 is
-// until something changes. load is the share of the slots that are in use, 0 to 1.
-// held are the numbers of what is held back from now on.
-func (sp *spread) next(a *asker, now time.Time, load float64) (it item, wait time.Duration, held []uint32) {
+// next returns what to send to an asker now and takes it, if it may, or how long to
+// wait for that; 0 is until something changes, and less that it need not be waited for.
+// load is the share of the slots that are in use or waited for, 0 to 1. held are the
+// numbers of what is held back from now on.
+func (sp *spread) next(a *asker, now time.Time, load float64, may bool) (it item, wait time.Duration, held []uint32) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	a.holding = false
@@ -113,7 +114,7 @@ func (sp *spread) next(a *asker, now time.Time, load float64) (it item, wait tim
 		return item{}, 0, nil
 	}
 	if sp.state != stateWhole || !a.shared {
-		return sp.take(a, 0, now), -1, nil
+		return sp.take(a, 0, now, may), -1, nil
 	}
 	fresh, at, left := -1, -1, time.Duration(0)
 	for i := range a.queue {
@@ -138,9 +139,9 @@ func (sp *spread) next(a *asker, now time.Time, load float64) (it item, wait tim
 	}
 	switch {
 	case fresh >= 0:
-		return sp.take(a, fresh, now), -1, held
+		return sp.take(a, fresh, now, may), -1, held
 	case left <= 0:
-		return sp.take(a, at, now), -1, held
+		return sp.take(a, at, now, may), -1, held
 	}
 	a.holding = true
 	return item{}, min(max(left, minHold/8), busyTell), held
@@ -160,9 +161,12 @@ func (sp *spread) hold(it item, load float64) time.Duration {
 	return minHold + d
 }
 
-// take takes an item off an asker's queue and notes that it was given it.
-func (sp *spread) take(a *asker, i int, now time.Time) item {
+// take takes an item off an asker's queue, if it may, and notes that it was given it.
+func (sp *spread) take(a *asker, i int, now time.Time, may bool) item {
 	it := a.queue[i]
+	if !may {
+		return it
+	}
 	a.queue = slices.Delete(a.queue, i, i+1)
 	if _, again := a.sent[it.key]; again || a.peek || len(a.sent) >= maxGiven || len(sp.given) >= maxGiven {
 		return it

@@ -24,7 +24,7 @@ func TestSpreadGivesEachBlockOnce(t *testing.T) {
 	now := time.Now()
 	const idle, busy = 0.0, 1.0
 	next := func(who *asker, load float64) string {
-		it, wait, _ := sp.next(who, now, load)
+		it, wait, _ := sp.next(who, now, load, true)
 		if wait == 0 && len(who.queue) > 0 {
 			t.Error("waits for ever with something to send")
 		}
@@ -33,13 +33,13 @@ func TestSpreadGivesEachBlockOnce(t *testing.T) {
 	if got := next(a, idle); got != "x" {
 		t.Fatalf("a is given %q first", got)
 	}
-	if it, _, held := sp.next(b, now, idle); it.key != "y" || len(held) != 1 || held[0] != 0 {
+	if it, _, held := sp.next(b, now, idle, true); it.key != "y" || len(held) != 1 || held[0] != 0 {
 		t.Fatalf("b is given %q, want what nobody has, and told of %v", it.key, held)
 	}
 	if got := next(b, idle); got != "" {
 		t.Fatalf("b is given %q, which a has", got)
 	}
-	if _, _, held := sp.next(b, now, idle); len(held) != 0 {
+	if _, _, held := sp.next(b, now, idle, true); len(held) != 0 {
 		t.Fatalf("b is told of %v again", held)
 	}
 	sp.mode(b, false)
@@ -54,6 +54,9 @@ func TestSpreadGivesEachBlockOnce(t *testing.T) {
 		t.Fatalf("a is given %q when it was held back long enough", got)
 	}
 	sp.push(a, item{number: 2, key: "z", c: leaf}, item{number: 3, key: "w", c: leaf})
+	if it, wait, _ := sp.next(a, now, busy, false); it.key != "z" || wait >= 0 || len(a.queue) != 2 {
+		t.Fatalf("a is to be given %q, and %d are left before it may have it", it.key, len(a.queue))
+	}
 	sp.cancel(a, []runOf{{2, 1}})
 	if got := next(a, busy); got != "w" {
 		t.Fatalf("a is given %q after a cancel", got)

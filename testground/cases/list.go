@@ -57,10 +57,16 @@ func List(s Scale) []Case {
 }
 
 // Crowds returns the cases of docs/scale.md: one content, and twice as many who want
-// it each time.
+// it each time; and the same with a fourth of the bytes on links of a fourth of the
+// rate, which has the same times, but for the root, and takes a third of the CPU time.
 func Crowds() (all []Case) {
+	quarter := home()
+	quarter.Up, quarter.Down = quarter.Up/4, quarter.Down/4
 	for leeches := 8; leeches <= 64; leeches *= 2 {
-		all = append(all, Case{Name: fmt.Sprintf("scale-%d", leeches), Seeds: 1, Leeches: leeches, Size: 64 << 20, Link: home(), Goal: 1.5, Limit: 2})
+		c := Case{Name: fmt.Sprintf("scale-%d", leeches), Seeds: 1, Leeches: leeches, Size: 64 << 20, Link: home(), Goal: 1.25, Limit: 1.5}
+		all = append(all, c)
+		c.Name, c.Size, c.Chunk, c.Link = fmt.Sprintf("quarter-%d", leeches), c.Size/4, DefaultChunk/4, quarter
+		all = append(all, c)
 	}
 	return all
 }
