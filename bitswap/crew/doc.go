@@ -5,8 +5,9 @@
 //  1. Who begins tells the connected peers which content it fetches. Those who fetch
 //     it, too, say so: they are a crew. Who is alone reads one stream of the origin.
 //  2. The content is cut into ranges. A member claims a range before it asks the
-//     origin for it, and tells the others; which of them claims what nobody has
-//     claimed goes round among those whose windows are near.
+//     origin for it, and tells the others; what nobody has claimed is for who has claimed
+//     least near by, since each sends what it has claimed to all others, and goes round
+//     among those who have claimed the same.
 //  3. The others read a range from who has claimed it, while it comes.
 //  4. A member that leaves, or sends nothing, loses its claims.
 //

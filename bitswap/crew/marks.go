@@ -15,6 +15,16 @@ func (m marks) put(i int, set bool) {
 	}
 }
 
+// count returns how many of the ranges from first on, and before end, are in the set.
+func (m marks) count(first, end int) (n int) {
+	for i := first; i < end; i++ {
+		if m.has(i) {
+			n++
+		}
+	}
+	return n
+}
+
 // differs calls f for each run of what m has and old has not, and the other way round.
 func (m marks) differs(old marks, f func(first, n int, set bool)) {
 	for i := 0; i < 8*len(m); {

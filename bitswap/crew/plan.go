@@ -1,12 +1,10 @@
 package crew
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -234,28 +232,6 @@ func (sh *Share) settled(i int, now time.Time) bool {
 	return true
 }
 
-// turn tells whether this node is to claim a range that nobody has claimed.
-func (sh *Share) turn(i int, now time.Time) bool {
-	all := []peer.ID{sh.s.cfg.Host.ID()}
-	for _, m := range sh.members {
-		if m.present(now) && !m.told && now.Sub(m.since) < hearTime {
-			return false // what it has claimed is on its way
-		}
-		// The others may be a little behind.
-		if m.present(now) && !m.no && !m.whole && m.at <= i && i < m.at+2*sh.near() {
-			all = append(all, m.id)
-		}
-	}
-	slices.SortFunc(all, func(a, b peer.ID) int { return cmp.Compare(a, b) })
-	after := (slices.Index(all, sh.s.cfg.Host.ID()) - i%len(all) + len(all)) % len(all)
-	since, ok := sh.r.seen[i]
-	if !ok {
-		since = now
-		sh.r.seen[i] = now
-	}
-	return now.Sub(since) >= time.Duration(after)*graceTime
-}
-
 // room returns memory for a range, nil if there is none; needed says that there has to be.
 func (r *Reader) room(i int, needed bool) *slot {
 	sh := r.sh
@@ -318,6 +294,7 @@ func (r *Reader) fromOrigin(sl *slot, open func(off, n int64) (io.ReadCloser, bo
 	switch i := int(sl.off / sh.step); {
 	case err == nil && parts:
 		sh.got.put(i, sh.mine.has(i))
+		r.note(sl, "origin")
 	case sl.left:
 		sl.filled = 0
 		sh.mine.put(i, false)
@@ -354,6 +331,7 @@ func (r *Reader) fromMember(ctx context.Context, sl *slot, m *member) {
 	m.reads--
 	sl.busy = false
 	if err == nil {
+		r.note(sl, m.id.String())
 		m.fails = 0
 		if took := now.Sub(sl.began); r.pace == 0 {
 			r.pace = took

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -276,4 +277,12 @@ func (r *Reader) Close() error {
 		return fmt.Errorf("close the origin's stream: %w", err)
 	}
 	return nil
+}
+
+// note tells of a range that has come, for who looks at what became of a crew.
+func (r *Reader) note(sl *slot, from string) {
+	if log := r.sh.s.log; log.Enabled(context.Background(), slog.LevelDebug) {
+		log.Debug("range came", slog.String("from", from), slog.Int64("offset", sl.off), slog.Int("bytes", len(sl.buf)),
+			slog.Duration("after", time.Since(sl.began)))
+	}
 }
