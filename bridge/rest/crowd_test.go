@@ -25,7 +25,7 @@ func TestThousandClients(t *testing.T) {
 	job.fetch = func(ctx context.Context, _ bridge.FetchRequest) ([]bridge.Result, error) {
 		return []bridge.Result{}, ctx.Err()
 	}
-	s := serve(t, Config{Job: job})
+	s := serve(t, Config{Job: job, HeaderTimeout: time.Minute}) // who has connected waits for the others
 	var ready, wg sync.WaitGroup
 	ready.Add(n)
 	for i := range n {
