@@ -64,7 +64,7 @@ func play(env *runtime.RunEnv, ic *run.InitContext, c cases.Case) (err error) {
 	if err != nil {
 		return err
 	}
-	if device == "" && !c.Unshaped {
+	if device == "" && c.Name != cases.Smoke().Name {
 		return errUnshaped
 	}
 	if env.TestSidecar {
