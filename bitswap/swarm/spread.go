@@ -13,9 +13,9 @@ const (
 	maxGiven  = 256 << 10              // blocks of which it is known who was given them
 	fewAskers = 8                      // at least so many sendings are taken for the time that passing on needs
 	minHold   = 250 * time.Millisecond // for which a block is held back at least
-	maxHold   = 10 * time.Second
-	maxHeard  = 2 * maxSources // others of whom one asker is told
-	busyTell  = time.Second    // between signs of life while blocks are held back
+	maxHold   = 15 * time.Second       // less than who asks waits for a block: somebody may know nobody who has it
+	maxHeard  = 2 * maxSources         // others of whom one asker is told
+	busyTell  = time.Second            // between signs of life while blocks are held back
 )
 
 // spread is what a holder knows of those who ask for one root: who they are, what
@@ -154,11 +154,11 @@ func (sp *spread) hold(it item, load float64) time.Duration {
 	if it.c.Type() != cid.Raw {
 		return minHold
 	}
-	d := min(time.Duration(load*float64(sp.pace)*float64(max(len(sp.askers), fewAskers))), maxHold)
+	d := time.Duration(load * float64(sp.pace) * float64(max(len(sp.askers), fewAskers)))
 	if load >= 1 {
 		d *= 4
 	}
-	return minHold + d
+	return minHold + min(d, maxHold)
 }
 
 // take takes an item off an asker's queue, if it may, and notes that it was given it.

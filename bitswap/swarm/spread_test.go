@@ -50,6 +50,9 @@ func TestSpreadGivesEachBlockOnce(t *testing.T) {
 	if got := next(a, busy); got != "" {
 		t.Fatalf("a is given %q while others wait", got)
 	}
+	if d := sp.hold(item{c: leaf}, busy); d > minHold+maxHold || d <= minHold {
+		t.Fatalf("a block is held back for %v while others wait", d)
+	}
 	if got := next(a, idle); got != "y" {
 		t.Fatalf("a is given %q when it was held back long enough", got)
 	}
