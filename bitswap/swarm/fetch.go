@@ -66,6 +66,7 @@ type Fetch struct {
 	typical int                   // bytes of a block, as the last ones had
 	shared  bool                  // others fetch, too, and have been found
 	grace   time.Duration         // for which peers may not have said what they have
+	gave    time.Time             // when a source gave a block last
 
 	slow      time.Duration // of work is so much that others are looked for
 	searching bool          // Options.Providers looks for peers
@@ -349,7 +350,8 @@ func (f *Fetch) came(c cid.Cid, data []byte, step sha256pair.Step, src *source) 
 	}
 	delete(f.wants, key)
 	if src != nil {
-		src.gave(w, len(data), time.Now())
+		f.gave = time.Now()
+		src.gave(w, len(data), f.gave)
 		f.s.received.add(len(data))
 	}
 	f.settle(w)
@@ -365,36 +367,4 @@ func (f *Fetch) came(c cid.Cid, data []byte, step sha256pair.Step, src *source) 
 	f.mu.Unlock()
 	f.tellOthers()
 	return true
-}
-
-// fallBack asks the fall-back for wants, until it or somebody else has got them.
-func (f *Fetch) fallBack(ctx context.Context, ws []*want) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	b := &batch{cancel: cancel}
-	cs := make([]cid.Cid, 0, len(ws))
-	f.mu.Lock()
-	for _, w := range ws {
-		if !w.done {
-			b.left++
-			w.batch = b
-			cs = append(cs, w.c)
-		}
-	}
-	f.mu.Unlock()
-	if len(cs) == 0 {
-		return
-	}
-	ch, err := f.o.Fallback(ctx, cs)
-	if err == nil {
-		for blk := range ch {
-			f.came(blk.Cid(), blk.RawData(), sha256pair.Step{}, nil)
-		}
-		err = ErrClosed // which is no reason; whoever is behind Fallback knows it
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if b.left > 0 && ctx.Err() == nil {
-		f.fail(err)
-	}
 }

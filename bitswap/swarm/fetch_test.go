@@ -7,6 +7,7 @@ import (
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hypha-node/hypha-node/internal/dagpb"
 )
@@ -182,4 +183,37 @@ func TestSourceComesBack(t *testing.T) {
 		return again != nil && again != src && again.state == stateWhole
 	})
 	get(t, f, tr.cids()[20:]...)
+}
+
+// TestFallbackGivesUp holds that a fall-back that has got nothing ends the fetch only
+// when sources give nothing either.
+func TestFallbackGivesUp(t *testing.T) {
+	leaf := blockOf(t, cid.Raw, []byte("x"))
+	for _, tc := range []struct {
+		name string
+		gave time.Duration // how long ago a source gave something
+		gone bool          // there is no source any more
+		ends bool
+	}{
+		{"a source gives", 0, false, false},
+		{"it gives nothing", time.Hour, false, true},
+		{"it is gone", 0, true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := &Fetch{
+				o: Options{Fallback: noFallback, Patience: time.Minute}, gave: time.Now().Add(-tc.gave),
+				wake: make(chan struct{}, 1), wants: make(map[string]*want),
+				sources: map[peer.ID]*source{"x": {state: statePart, ended: tc.gone}},
+			}
+			w := &want{c: leaf.Cid(), key: keyOf(leaf.Cid())}
+			f.wants[w.key] = w
+			f.fallBack(t.Context(), []*want{w})
+			if ended := f.Err() != nil; ended != tc.ends || w.done != tc.ends {
+				t.Errorf("the fetch has ended with %v, and the want: %v", f.Err(), w.done)
+			}
+			if !tc.ends && (w.batch != nil || len(f.wake) == 0) {
+				t.Error("the want is not left to the sources")
+			}
+		})
+	}
 }
