@@ -99,6 +99,9 @@ func (c Case) judge(r Row, bystander float64) Row {
 		return r
 	}
 	missed := []error{bound.Accept(r.Measured, r.Bound, r.Limit)}
+	if (c.Raw || len(c.Bad) > 0) && r.Ratio > 0 && r.Ratio <= r.Limit {
+		missed[0] = nil // the bound is another run's time, which chance makes longer, too
+	}
 	for _, m := range []struct {
 		what       string
 		got, limit float64

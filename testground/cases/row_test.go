@@ -46,6 +46,27 @@ func TestRow(t *testing.T) {
 	}
 }
 
+// TestFasterThanAnotherRun holds that a bound which was measured may be beaten, and one
+// that is arithmetic not.
+func TestFasterThanAnotherRun(t *testing.T) {
+	for _, c := range []Case{
+		{Raw: true}, {Bad: []Fault{Mute}}, {},
+	} {
+		c.Name, c.Seeds, c.Leeches, c.Size, c.Link, c.Bound, c.Goal = "x", 1, 1, 1<<20, home(), 10, 1.2
+		least, err := c.Least()
+		if err != nil {
+			t.Fatal(err)
+		}
+		row, err := c.row([]Report{{Role: "seed"}, {Role: "leech", Seconds: 0.9 * least}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if measured := c.Raw || len(c.Bad) > 0; row.Pass != measured {
+			t.Errorf("pass %v with a bound that was measured: %v", row.Pass, measured)
+		}
+	}
+}
+
 // TestParts holds who does what in a case with faults and restarts.
 func TestParts(t *testing.T) {
 	c := Case{Seeds: 2, Leeches: 8, Passive: 1, Bad: []Fault{Slow, Mute}, Churn: 0.25}
