@@ -85,7 +85,7 @@ func part(ranges []boxo.ByteRange, size int64) (first, n int64) {
 	case first < 0 && to != nil:
 		return -1, 0
 	case first < 0:
-		return size + first, -1
+		return max(size+first, 0), -1 // of one that is longer than the file, all (RFC 9110, section 14.1.2)
 	case to == nil:
 		n = -1
 	case *to < 0:

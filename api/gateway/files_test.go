@@ -39,6 +39,18 @@ func TestManyFiles(t *testing.T) {
 		}
 		must(t, b.Close())
 	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+r.path("/big.bin"), http.NoBody)
+	must(t, err)
+	req.Host = "127.0.0.1:8080"
+	req.Header.Set("Range", "bytes=-99999999") // more than there is: all of it
+	resp, err := client.Do(req)
+	must(t, err)
+	got, err := io.ReadAll(resp.Body)
+	must(t, err)
+	must(t, resp.Body.Close())
+	if resp.StatusCode != http.StatusPartialContent || string(got) != r.big {
+		t.Errorf("a range that is longer than the file: status %d, %d bytes", resp.StatusCode, len(got))
+	}
 	for range 20 { // all can be had again
 		if w := r.get(200, r.path("/big.bin")); w.Body.String() != r.big {
 			t.Fatalf("%d bytes", w.Body.Len())

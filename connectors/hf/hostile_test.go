@@ -3,12 +3,15 @@ package hf_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hypha-node/hypha-node/blockstore"
+	"github.com/hypha-node/hypha-node/blockstore/memo"
 	"github.com/hypha-node/hypha-node/connectors"
 	"github.com/hypha-node/hypha-node/connectors/hf"
 	httpconn "github.com/hypha-node/hypha-node/connectors/http"
@@ -36,7 +39,8 @@ func scripted(t *testing.T, routes map[string]http.HandlerFunc) *hf.Connector {
 	t.Cleanup(server.Close)
 	client := httpconn.NewClient(httpconn.Config{Delay: time.Millisecond, Retries: 1})
 	t.Cleanup(client.Close)
-	return hf.New(hf.Config{Endpoint: server.URL, Client: client})
+	notes := memo.New(blockstore.NewMemory().Records("hub"), slog.New(slog.DiscardHandler))
+	return hf.New(hf.Config{Endpoint: server.URL, Client: client, Memo: notes})
 }
 
 // says returns a handler that answers with a text.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/hypha-node/hypha-node/blockstore/memo"
@@ -39,8 +40,12 @@ func (q *query) recall(ctx context.Context, dir string) ([]entry, bool) {
 	return nil, false
 }
 
-// remember keeps the entries below a directory, of which there are not too many.
+// remember keeps the entries below a directory, of which there are not too many. A
+// listing with digests left out is not kept: who may read the files is told them.
 func (q *query) remember(ctx context.Context, dir string, list []entry) {
+	if slices.ContainsFunc(list, func(e entry) bool { return e.LFS != nil && parseSHA256(e.LFS.OID) == nil }) {
+		return
+	}
 	if text := pack(list); text != nil {
 		q.memo.Put(ctx, q.noteKey("listing", q.commit, dir, q.scope), text)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -15,6 +16,23 @@ import (
 	"github.com/hypha-node/hypha-node/connectors/hf"
 	"github.com/hypha-node/hypha-node/internal/hubtest"
 )
+
+// TestRedactedListing: a listing whose digests are left out is asked for again.
+func TestRedactedListing(t *testing.T) {
+	asked := 0
+	c := scripted(t, map[string]http.HandlerFunc{"revision": good(), "tree": func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		says(`[{"type":"file","path":"m","size":5,"oid":"`+oid+`","lfs":{"oid":"`+strings.Repeat("*", 64)+`","size":5}}]`)(w, r)
+	}})
+	for range 2 {
+		if items, err := collect(t, c, parse(t, "hf://owner/name")); err != nil || len(items) != 1 {
+			t.Fatalf("%d items, %v", len(items), err)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("the listing was asked for %d times, want 2", asked)
+	}
+}
 
 // TestListingAgain: the listing of a commit is asked for once, also over a restart and
 // for whoever names files or directories of it; that of a branch costs one request. It
