@@ -23,23 +23,27 @@ const (
 // many records at a time. crypto/tls makes a system call for each record of 16 KiB,
 // and for the few bytes by which a message is longer than its records; each of them
 // may wake who reads at the other end.
-type batchedTLS struct{ *libp2ptls.Transport }
+type batchedTLS struct {
+	*libp2ptls.Transport
+
+	aheads *sync.Pool // of *readAhead, of all connections: an idle one has none
+}
 
 var _ sec.SecureTransport = batchedTLS{}
 
 func newBatchedTLS(id protocol.ID, key ci.PrivKey, muxers []tptu.StreamMuxer) (batchedTLS, error) {
 	t, err := libp2ptls.New(id, key, muxers)
-	return batchedTLS{t}, err
+	return batchedTLS{t, newReadAheads()}, err
 }
 
 func (t batchedTLS) SecureInbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
-	raw := &batchedConn{Conn: insecure}
+	raw := &batchedConn{Conn: insecure, aheads: t.aheads}
 	c, err := t.Transport.SecureInbound(ctx, raw, p)
 	return withBatches(c, raw, err)
 }
 
 func (t batchedTLS) SecureOutbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
-	raw := &batchedConn{Conn: insecure}
+	raw := &batchedConn{Conn: insecure, aheads: t.aheads}
 	c, err := t.Transport.SecureOutbound(ctx, raw, p)
 	return withBatches(c, raw, err)
 }
@@ -76,8 +80,9 @@ type batchedConn struct {
 	writers  int   // that are between gather and leave
 	broken   error // of a write: what follows would be out of place
 
-	bulk  bool // the last read was filled
-	ahead *readAhead
+	bulk   bool // the last read was filled
+	ahead  *readAhead
+	aheads *sync.Pool // of *readAhead
 }
 
 // readAhead is what was read and not taken yet.
@@ -86,8 +91,7 @@ type readAhead struct {
 	left []byte // of buf
 }
 
-// readAheads is shared by all connections: an idle one has none.
-var readAheads = sync.Pool{New: func() any { return new(readAhead) }}
+func newReadAheads() *sync.Pool { return &sync.Pool{New: func() any { return new(readAhead) }} }
 
 func (c *batchedConn) gather() {
 	c.mu.Lock()
@@ -137,17 +141,17 @@ func (c *batchedConn) Read(p []byte) (n int, err error) {
 			c.bulk = n == len(p) && n >= readLeast
 			return n, err
 		}
-		a := readAheads.Get().(*readAhead) //nolint:errcheck,forcetypeassert // nothing else is put there
+		a := c.aheads.Get().(*readAhead) //nolint:errcheck,forcetypeassert // nothing else is put there
 		n, err = c.Conn.Read(a.buf[:])
 		if c.bulk = n > len(p); n == 0 {
-			readAheads.Put(a)
+			c.aheads.Put(a)
 			return 0, err
 		}
 		a.left, c.ahead = a.buf[:n], a
 	}
 	n = copy(p, c.ahead.left)
 	if c.ahead.left = c.ahead.left[n:]; len(c.ahead.left) == 0 {
-		readAheads.Put(c.ahead)
+		c.aheads.Put(c.ahead)
 		c.ahead = nil
 	}
 	return n, nil

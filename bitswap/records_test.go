@@ -41,7 +41,7 @@ func (s *scripted) Read(p []byte) (int, error) {
 // write that failed.
 func TestBatchedWrites(t *testing.T) {
 	raw := &scripted{}
-	c := &batchedConn{Conn: raw}
+	c := &batchedConn{Conn: raw, aheads: newReadAheads()}
 	write := func(s string) error { _, err := c.Write([]byte(s)); return err }
 	if err := write("alone"); err != nil || len(raw.wrote) != 1 {
 		t.Fatalf("%d writes, %v", len(raw.wrote), err)
@@ -80,7 +80,7 @@ func TestBatchedReads(t *testing.T) {
 	for _, piece := range []int{1, 700, readLeast, 17 << 10, readBulk, 1 << 20} {
 		raw := &scripted{gives: content[:min(len(content), 1000*piece)], piece: piece}
 		want := raw.gives
-		c := &batchedConn{Conn: raw}
+		c := &batchedConn{Conn: raw, aheads: newReadAheads()}
 		var got []byte
 		buf := make([]byte, 16<<10)
 		for i := 0; ; i++ {

@@ -14,7 +14,7 @@ import (
 // is sent is decided when there is a slot to send it in: what others have been given
 // meanwhile, and what the asker does not want any more, counts.
 func (a *asker) write(ctx context.Context) error {
-	out := newPieces(a.st)
+	out := newPieces(a.st, a.s.pieces)
 	defer out.release()
 	timer := time.NewTimer(busyTell)
 	defer timer.Stop()

@@ -49,12 +49,15 @@ type pieces struct {
 	w   takenWriter
 	buf *[pieceTCP]byte
 	n   int // bytes in buf
+
+	buffers *sync.Pool // of *[pieceTCP]byte, of all streams
 }
 
-// pieceBuffers is shared by all streams.
-var pieceBuffers = sync.Pool{New: func() any { return new([pieceTCP]byte) }}
+func newPieceBuffers() *sync.Pool { return &sync.Pool{New: func() any { return new([pieceTCP]byte) }} }
 
-func newPieces(st network.Stream) *pieces { return &pieces{w: newTakenWriter(st)} }
+func newPieces(st network.Stream, buffers *sync.Pool) *pieces {
+	return &pieces{w: newTakenWriter(st), buffers: buffers}
+}
 
 func (o *pieces) Write(p []byte) (n int, err error) {
 	for n < len(p) {
@@ -66,7 +69,7 @@ func (o *pieces) Write(p []byte) (n int, err error) {
 			continue
 		}
 		if o.buf == nil {
-			o.buf = pieceBuffers.Get().(*[pieceTCP]byte) //nolint:errcheck,forcetypeassert // nothing else is put there
+			o.buf = o.buffers.Get().(*[pieceTCP]byte) //nolint:errcheck,forcetypeassert // nothing else is put there
 		}
 		m := copy(o.buf[o.n:o.w.piece], p[n:])
 		n, o.n = n+m, o.n+m
@@ -92,7 +95,7 @@ func (o *pieces) Flush() error {
 // release drops what is left.
 func (o *pieces) release() {
 	if o.buf != nil {
-		pieceBuffers.Put(o.buf)
+		o.buffers.Put(o.buf)
 	}
 	o.buf, o.n = nil, 0
 }

@@ -66,6 +66,7 @@ type Service struct {
 	cfg    Config
 	log    *slog.Logger
 	slots  *slots
+	pieces *sync.Pool // of *[pieceTCP]byte, for what is written
 	events event.Subscription
 	wg     sync.WaitGroup
 
@@ -91,7 +92,7 @@ func New(c Config) (*Service, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{
-		cfg: c, log: c.Logger, slots: newSlots(uploadSlots),
+		cfg: c, log: c.Logger, slots: newSlots(uploadSlots), pieces: newPieceBuffers(),
 		fetches: make(map[string][]*Fetch), spreads: make(map[string]*spread),
 		open: make(map[network.Stream]context.CancelFunc), count: make(map[peer.ID]int), banned: make(map[peer.ID]time.Time),
 	}
