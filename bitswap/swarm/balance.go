@@ -26,19 +26,20 @@ func (p *planner) trim(s *source) {
 }
 
 // steal has sources that have nothing to do take over the last wants of those who
-// will take long.
+// will take longer than all that is wanted does: before that it would be for nothing,
+// and what is on its way comes twice.
 func (p *planner) steal() {
 	for _, thief := range p.ready {
 		if thief.queued > 0 || thief.ended || thief.late > 0 || thief.rate == 0 {
 			continue
 		}
 		var victim *source
-		longest := 0.1 + thief.rtt.Seconds() + 2*float64(p.f.typical)/thief.pace(p.now, p.f.typical)
+		longest := max(p.left, 0.1+thief.rtt.Seconds()+2*float64(p.f.typical)/thief.pace(p.now, p.f.typical))
 		for _, s := range p.ready {
 			if p.f.shared && s.state == stateWhole && s.pace(p.now, p.f.typical) >= p.best[s.state]/slowPart {
 				continue // it holds things back
 			}
-			if d := float64(s.queued) / s.pace(p.now, p.f.typical); d > longest {
+			if d := s.remains(p.now, p.f.typical); d > longest {
 				victim, longest = s, d
 			}
 		}

@@ -42,3 +42,38 @@ func TestLame(t *testing.T) {
 		})
 	}
 }
+
+// TestSteal has a source with nothing to do take over a block only where the end of
+// the fetch would wait for it, and it is not nearly here.
+func TestSteal(t *testing.T) {
+	now := time.Now()
+	for _, tc := range []struct {
+		name   string
+		wants  int           // blocks of 1 MB, of which the slow one is asked for two
+		since  time.Duration // that it gave one
+		stolen bool
+	}{
+		{"at the end", 2, 0, true},
+		{"with much to do", 100, 0, false},
+		{"nearly here", 2, 1800 * time.Millisecond, false},
+		{"overdue", 2, 5 * time.Second, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := &Fetch{typical: 1e6, order: make([]*want, tc.wants), places: make(map[string]*place)}
+			thief := &source{f: f, state: stateWhole, rate: 10e6, mark: now, listed: make(map[uint32]*want)}
+			slow := &source{f: f, state: stateWhole, rate: 1e6, mark: now, listed: make(map[uint32]*want)}
+			first := &want{key: "first"}
+			last := &want{key: "last"}
+			slow.list(first, now, f.typical)
+			slow.list(last, now, f.typical)
+			slow.last = now.Add(-tc.since)
+			p := &planner{f: f, now: now, ready: []*source{thief, slow}}
+			p.best[stateWhole] = 10e6
+			p.left = p.remains()
+			p.steal()
+			if got := last.src == thief; got != tc.stolen || first.src != slow {
+				t.Errorf("the last block is taken over: %v, want %v", got, tc.stolen)
+			}
+		})
+	}
+}

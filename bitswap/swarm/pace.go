@@ -26,7 +26,7 @@ func (s *source) offers(w *want) bool {
 // list notes that a want is asked of the source.
 func (s *source) list(w *want, now time.Time, size int) {
 	if s.queued == 0 {
-		s.since, s.mark, s.got = now, now, 0
+		s.since, s.last, s.mark, s.got = now, now, now, 0
 	}
 	eta := time.Duration(float64(s.queued+size) / s.pace(now, size) * float64(time.Second))
 	w.src, w.number, w.listed, w.held = s, s.number, now, false
@@ -71,7 +71,7 @@ func (s *source) gave(w *want, n int, now time.Time) {
 		s.forget(w)
 		w.src = nil
 	}
-	s.late = 0
+	s.late, s.last = 0, now
 	if !s.since.IsZero() {
 		if d := now.Sub(s.since); s.rtt == 0 || d < s.rtt {
 			s.rtt = d
@@ -87,6 +87,17 @@ func (s *source) gave(w *want, n int, now time.Time) {
 		s.rate += 0.4 * (float64(s.got)/d.Seconds() - s.rate)
 		s.mark, s.got = now, 0
 	}
+}
+
+// remains returns the seconds that a source should need for what it is asked for. A
+// part of a block has come since the last one did, unless it should have been all.
+func (s *source) remains(now time.Time, size int) float64 {
+	pace := s.pace(now, size)
+	d := float64(s.queued) / pace
+	if gone := now.Sub(s.last).Seconds(); gone < 2*float64(size)/pace {
+		d -= gone
+	}
+	return d
 }
 
 // pace returns the bytes per second that are to be expected of a source.

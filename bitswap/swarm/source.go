@@ -57,6 +57,7 @@ type source struct {
 	got   int
 	rate  float64       // bytes per second, smoothed; 0: not known
 	rtt   time.Duration // from the first want to the first answer, the least
+	last  time.Time     // when a block came, or the first one was asked for
 	since time.Time     // when something was listed at a source that had nothing to do
 	late  int           // how often something was moved elsewhere since it gave something
 }
