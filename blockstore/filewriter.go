@@ -12,6 +12,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/hypha-node/hypha-node/blockstore/internal/vfs"
+	"github.com/hypha-node/hypha-node/internal/pastcache"
 )
 
 // flushEvery is how many bytes of a file are written before the disk is asked to
@@ -22,7 +23,7 @@ const flushEvery = 16 << 20
 // that it is for reads its own copy, and 1 GiB onto ext4 took 0.2 cpu-s past the
 // cache and 0.3 to 2.5 through it; 500 files of 2 MiB took 1.4 to 1.6 cpu-s of system
 // time instead of 2.3 to 4.9 (decision 0015).
-const bulkBytes = 2 << 20
+const bulkBytes = pastcache.Least
 
 // fileWriter writes a file segment. A file of one leaf has none: the leaf goes
 // into the pack.

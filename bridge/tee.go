@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+
+	"github.com/hypha-node/hypha-node/internal/pastcache"
 )
 
 // tee is a temporary file that gets the bytes of one download at their offsets.
@@ -38,7 +40,7 @@ func (t *tee) WriteAt(p []byte, off int64) (int, error) {
 	}
 	var err error
 	if t.file != nil && !t.done && t.err == nil {
-		_, err = t.file.WriteAt(p, off)
+		_, err = pastcache.WritePieces(t.file, p, off)
 	}
 	t.mu.RUnlock()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/hypha-node/hypha-node/internal/pastcache"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -108,7 +109,7 @@ func (c *copier) write(w io.Writer, t *run, n *int64) error {
 	}
 	from, to := max(c.off-t.off, 0), min(c.end-t.off, t.size)
 	defer c.release(t)
-	for piece := range slices.Chunk(t.buf[from:to], writeBytes) {
+	for piece := range slices.Chunk(t.buf[from:to], pastcache.Piece) {
 		m, err := w.Write(piece)
 		*n += int64(m)
 		if err == nil && m < len(piece) {

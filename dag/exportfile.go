@@ -14,6 +14,7 @@ import (
 	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/internal/atomicfile"
 	"github.com/hypha-node/hypha-node/internal/diskspace"
+	"github.com/hypha-node/hypha-node/internal/pastcache"
 	"github.com/hypha-node/hypha-node/internal/reflink"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -74,7 +75,7 @@ func (o *ExportOptions) leaf(ctx context.Context, src blockstore.Store, dir *ato
 	return src.View(ctx, w.Cid, func(data []byte) error {
 		w.Size = int64(len(data))
 		return o.create(dir, base, func(f *os.File) error {
-			for piece := range slices.Chunk(data, writeBytes) {
+			for piece := range slices.Chunk(data, pastcache.Piece) {
 				if _, err := f.Write(piece); err != nil {
 					return err
 				}

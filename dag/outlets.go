@@ -3,7 +3,6 @@ package dag
 import (
 	"context"
 	"io"
-	"slices"
 	"sync/atomic"
 
 	"github.com/hypha-node/hypha-node/blockstore"
@@ -32,10 +31,6 @@ type outlet struct {
 	write func(*chunk) error
 }
 
-// writeBytes is the most that is written by one call; blockstore/internal/vfs has
-// the figures.
-const writeBytes = 64 << 10
-
 // add makes another place; room is how many chunks there are at most.
 func (o *outlets) add(room int, write func(*chunk) error) {
 	none := func(context.Context) error { return nil }
@@ -47,19 +42,10 @@ func (o *outlets) addTee(room int, w io.WriterAt) {
 	if w == nil {
 		return
 	}
-	o.add(room, func(c *chunk) error { return writePieces(w, c.content, c.off) })
-}
-
-// writePieces writes content to its place.
-func writePieces(w io.WriterAt, content []byte, off int64) error {
-	for piece := range slices.Chunk(content, writeBytes) {
-		n, err := w.WriteAt(piece, off)
-		if err != nil {
-			return err
-		}
-		off += int64(n)
-	}
-	return nil
+	o.add(room, func(c *chunk) error {
+		_, err := w.WriteAt(c.content, c.off)
+		return err
+	})
 }
 
 // addFile adds the writer of a file that consists of raw leaves, and a keeper of

@@ -230,7 +230,7 @@ func (im *importer) teePrefix(ctx context.Context) error {
 		if rawCID(sha256.Sum256(leaf)) != c {
 			return fmt.Errorf("leaf at byte %d has other bytes: %w", off, ErrStale)
 		}
-		if err := writePieces(im.Tee, leaf, off); err != nil {
+		if _, err := im.Tee.WriteAt(leaf, off); err != nil {
 			return err
 		}
 		off += n

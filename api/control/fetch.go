@@ -218,7 +218,7 @@ func (f *fetching) place(it connectors.Item) (*tee, error) {
 			return nil, err
 		}
 	}
-	return newTee(f.dir, it.Path, perm(f.req.Mode, 0o600))
+	return newTee(f.dir, it.Path, perm(f.req.Mode, 0o600), it.Size)
 }
 
 // get brings one item into the store and, if there is an output, into a file

@@ -87,7 +87,7 @@ func (g *getting) fetch(ctx context.Context, cancel context.CancelCauseFunc, c c
 	o := dag.CopyOptions{Progress: g.meter("peer"), Keep: true}
 	var t *tee
 	if typ == dag.TypeFile {
-		if t, err = newTee(g.dir, g.base, perm(g.req.Mode, 0o600)); err != nil {
+		if t, err = newTee(g.dir, g.base, perm(g.req.Mode, 0o600), g.total); err != nil {
 			return Written{}, false, err
 		}
 	}

@@ -11,13 +11,18 @@ import (
 
 	"github.com/hypha-node/hypha-node/dag"
 	"github.com/hypha-node/hypha-node/internal/atomicfile"
+	"github.com/hypha-node/hypha-node/internal/pastcache"
 )
 
 // tee is an output file that is written while its content goes into the store.
 // Its failure ends this request's interest in the download, not the download
 // that others may wait for.
+//
+// A large file is written past the kernel's cache: unlike that of a job it is not
+// known to be read next (docs/decisions/0015).
 type tee struct {
 	file   *atomicfile.File
+	past   *pastcache.Writer // nil: through the cache
 	name   string
 	failed context.CancelCauseFunc // called with the first error of a write
 
@@ -27,9 +32,10 @@ type tee struct {
 
 var _ io.WriterAt = (*tee)(nil)
 
-// newTee begins the file name below dir. Nil when something has that name: it
-// has to be compared with the content once that is known.
-func newTee(dir *os.Root, name string, mode fs.FileMode) (*tee, error) {
+// newTee begins the file name below dir for size bytes, less than 0 when nobody knows.
+// Nil when something has that name: it has to be compared with the content once that
+// is known.
+func newTee(dir *os.Root, name string, mode fs.FileMode, size int64) (*tee, error) {
 	if _, err := dir.Lstat(name); err == nil {
 		return nil, nil //nolint:nilnil // no tee is no error
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -39,12 +45,16 @@ func newTee(dir *os.Root, name string, mode fs.FileMode) (*tee, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tee{file: file, name: name}, nil
+	t := &tee{file: file, name: name}
+	if size < 0 || size >= pastcache.Least {
+		t.past = pastcache.NewWriter(file.File)
+	}
+	return t, nil
 }
 
 // WriteAt writes b at offset off. It never fails; see commit.
 func (t *tee) WriteAt(b []byte, off int64) (int, error) {
-	if _, err := t.file.WriteAt(b, off); err != nil {
+	if err := t.write(b, off); err != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.err == nil {
@@ -53,6 +63,15 @@ func (t *tee) WriteAt(b []byte, off int64) (int, error) {
 		}
 	}
 	return len(b), nil
+}
+
+func (t *tee) write(b []byte, off int64) (err error) {
+	if t.past == nil {
+		_, err = pastcache.WritePieces(t.file.File, b, off)
+	} else {
+		_, err = t.past.WriteAt(b, off)
+	}
+	return err
 }
 
 // commit gives the file its name, unless a write failed.
@@ -71,5 +90,8 @@ func (t *tee) commit() error {
 
 // drop throws away what was not committed.
 func (t *tee) drop() {
+	if t.past != nil {
+		_ = t.past.Close() // nothing is left in it
+	}
 	_ = t.file.Abort() //nolint:errcheck // the file has no name, and the first error counts
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/hypha-node/hypha-node/internal/diskspace"
+	"github.com/hypha-node/hypha-node/internal/pastcache"
 )
 
 // OS is a directory of the machine.
@@ -157,27 +157,12 @@ func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
 	return n + m, err
 }
 
-// writeBytes is the most that is written into the kernel's cache by one call. For a
-// larger write the kernel looks for larger stretches of free memory, and compacts
-// memory when there are none: on a machine whose memory is in use, 1 GiB onto
-// ext4 took 0.5 s of system time in pieces of 64 KiB, 0.8 s of 128 KiB, and 3.9 s
-// of 1 MiB (Linux 6.18; docs/decisions/0002).
-const writeBytes = 64 << 10
-
 func (f *osFile) WriteAt(p []byte, off int64) (n int, err error) {
 	if n, err = f.past.writeAt(f.f, p, off); err != nil {
 		return n, err
 	}
-	p, off = p[n:], off+int64(n)
-	for piece := range slices.Chunk(p, writeBytes) {
-		m, err := f.f.WriteAt(piece, off)
-		n += m
-		off += int64(m)
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+	m, err := pastcache.WritePieces(f.f, p[n:], off+int64(n))
+	return n + m, err
 }
 
 func (f *osFile) Size() (int64, error) {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/hypha-node/hypha-node/internal/pastcache"
 )
 
 // TestWriteAt: what is written in several pieces is there as if it were one.
@@ -23,7 +25,7 @@ func TestWriteAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := make([]byte, 5)
-	for _, n := range []int{0, 1, writeBytes - 1, writeBytes, writeBytes + 1, 3*writeBytes + 7} {
+	for _, n := range []int{0, 1, pastcache.Piece - 1, pastcache.Piece, pastcache.Piece + 1, 3*pastcache.Piece + 7} {
 		p := make([]byte, n)
 		for i := range p {
 			p[i] = byte(n + i*i>>7)
@@ -48,7 +50,7 @@ func TestWriteAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if n, err := r.WriteAt(make([]byte, writeBytes+1), 0); err == nil || n != 0 {
+	if n, err := r.WriteAt(make([]byte, pastcache.Piece+1), 0); err == nil || n != 0 {
 		t.Errorf("a file open for reading took %d bytes, error %v", n, err)
 	}
 }

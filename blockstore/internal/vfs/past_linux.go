@@ -1,19 +1,14 @@
 package vfs
 
 import (
-	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-// pastAlign is what offsets, lengths and addresses of reads and writes past the
-// cache are multiples of, bytes. Disks with larger blocks refuse them, and get the
-// others.
-const pastAlign = 4096
+	"github.com/hypha-node/hypha-node/internal/pastcache"
+)
 
 // past reads and writes a file past the kernel's cache (O_DIRECT, open(2)). Pages of
 // the cache that lie under it are written back before, and forgotten when it writes,
@@ -62,11 +57,10 @@ func sameFile(a, b *os.File) bool {
 
 // fits returns how much of the front of p can go past the cache at offset off.
 func (d *past) fits(p []byte, off int64) int {
-	n := len(p) &^ (pastAlign - 1)
-	if d == nil || n < writeBytes || off%pastAlign != 0 || !aligned(p) || d.refused.Load() {
+	if d == nil || d.refused.Load() {
 		return 0
 	}
-	return n
+	return pastcache.Fits(p, off)
 }
 
 // readAt reads as much of the front of p past the cache as is to go there, and tells
@@ -87,13 +81,13 @@ func (d *past) readAt(of *os.File, p []byte, off int64) int {
 		m, err = unix.Pread(int(f.Fd()), p[:n], off)
 		return err
 	})
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+	if pastcache.Refused(err) {
 		d.refused.Store(true)
 	}
 	if err != nil {
 		return 0
 	}
-	return m &^ (pastAlign - 1)
+	return m &^ (pastcache.Align - 1)
 }
 
 // uncached tells whether less than half of a range is in the kernel's cache. Linux
@@ -105,7 +99,7 @@ func uncached(f *os.File, off int64, n int) bool {
 }
 
 // writeAt writes as much of the front of p as can go past the cache, and tells how
-// much that was: nothing of less than writeBytes.
+// much that was: nothing of less than pastcache.Piece.
 func (d *past) writeAt(of *os.File, p []byte, off int64) (int, error) {
 	n := d.fits(p, off)
 	if n == 0 {
@@ -117,16 +111,11 @@ func (d *past) writeAt(of *os.File, p []byte, off int64) (int, error) {
 		return 0, nil
 	}
 	m, err := f.WriteAt(p[:n], off)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+	if pastcache.Refused(err) {
 		d.refused.Store(true)
 		return m, nil // the rest goes the other way
 	}
 	return m, err
-}
-
-// aligned tells whether what goes past the cache can begin at the front of p.
-func aligned(p []byte) bool {
-	return uintptr(unsafe.Pointer(unsafe.SliceData(p)))%pastAlign == 0
 }
 
 func (d *past) close() error {

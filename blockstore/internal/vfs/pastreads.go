@@ -1,6 +1,10 @@
 package vfs
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/hypha-node/hypha-node/internal/pastcache"
+)
 
 const (
 	// readsPast is how often something is read past the kernel's cache. What is
@@ -8,7 +12,7 @@ const (
 	// 1 GiB took as long as to read it 3 to 6 times from the disk (decision 0015).
 	readsPast = 2
 	// readsUnit is the unit of what is remembered to have been read, bytes.
-	readsUnit = writeBytes
+	readsUnit = pastcache.Piece
 	// readsMost bounds what is remembered, in units of all files together: 4 MiB for
 	// 256 GiB of content.
 	readsMost = 4 << 20
