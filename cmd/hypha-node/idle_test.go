@@ -15,8 +15,8 @@ func forced() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// TestShrinkWhenIdle: memory is given back once after work, and not while there
-// is some or none.
+// TestShrinkWhenIdle: memory is given back once after the start and after work, and
+// not while there is some or none.
 func TestShrinkWhenIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -27,10 +27,11 @@ func TestShrinkWhenIdle(t *testing.T) {
 		}()
 		var kept [][]byte
 		work := func() { kept = append(kept, make([]byte, 2*idleAllocs)) }
-		pass := func() {
-			time.Sleep(idleLook) //nolint:forbidigo // virtual
+		wait := func(d time.Duration) {
+			time.Sleep(d) //nolint:forbidigo // virtual
 			synctest.Wait()
 		}
+		pass := func() { wait(idleLook) }
 		begin := forced()
 		check := func(when string, want uint64) {
 			t.Helper()
@@ -38,23 +39,29 @@ func TestShrinkWhenIdle(t *testing.T) {
 				t.Errorf("%s: %d collections were asked for, want %d", when, got, want)
 			}
 		}
+		wait(0) // it has begun
+		work()
+		wait(startLook)
+		check("the start goes on", 0)
+		wait(startLook)
+		check("the start is over", 2)
 		pass()
-		check("nothing has been done", 0)
+		check("nothing has been done", 2)
 		work()
 		pass()
-		check("work goes on", 0)
+		check("work goes on", 2)
 		work()
 		pass()
-		check("work goes on", 0)
+		check("work goes on", 2)
 		pass()
-		check("idle", 2)
+		check("idle", 4)
 		pass()
 		pass()
-		check("idle for long", 2)
+		check("idle for long", 4)
 		work()
 		pass()
 		pass()
-		check("idle again", 4)
+		check("idle again", 6)
 		cancel()
 		<-ended
 		kept = nil

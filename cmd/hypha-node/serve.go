@@ -23,13 +23,13 @@ func (a *app) serve(ctx context.Context, n *node.Node, ready func(control.Identi
 	var idle sync.WaitGroup
 	defer idle.Wait()
 	defer cancel(nil)
-	idle.Go(func() { shrinkWhenIdle(ctx) })
 	ended := make(chan error, 1)
 	go func() {
 		err := n.Run(ctx, func(id control.Identity) {
 			if err := ready(id); err != nil {
 				cancel(err)
 			}
+			idle.Go(func() { shrinkWhenIdle(ctx) })
 		})
 		ended <- errors.Join(err, n.Close())
 	}()
