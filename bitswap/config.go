@@ -53,6 +53,8 @@ const (
 	readWorkers = 8
 	// Providers that one lookup connects to.
 	maxProviders = 10
+	// Providers that one lookup names to who connects to them himself: some may be gone.
+	maxNamed = 2 * maxProviders
 	// Connected peers that Refresh asks outright; each that has the block sends it.
 	maxAsked = 16
 	// How long Refresh waits for the block before it asks again.

@@ -86,15 +86,16 @@ func (e *Exchange) connected() bool {
 	return len(e.directPeers()) > 0 || e.routed()
 }
 
-// FindProviders looks for peers that announce a CID, connects to them and yields them,
-// until ctx or the search ends; nobody when there is no DHT to ask.
+// FindProviders looks for peers that announce a CID and yields them as soon as they are
+// named, connected or not, until ctx or the search ends; nobody when there is no DHT to
+// ask.
 func (e *Exchange) FindProviders(ctx context.Context, c cid.Cid) <-chan peer.AddrInfo {
 	if !e.routed() {
 		none := make(chan peer.AddrInfo)
 		close(none)
 		return none
 	}
-	return e.lookup.FindProvidersAsync(ctx, c, maxProviders)
+	return dhts{e}.FindProvidersAsync(ctx, c, maxNamed)
 }
 
 // askAll asks some of the connected peers for a block.

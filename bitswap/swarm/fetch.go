@@ -34,6 +34,8 @@ type Options struct {
 	// nobody who is connected has anything, and when those who have will take long. Nil:
 	// nobody is looked for.
 	Providers func(ctx context.Context) <-chan peer.AddrInfo
+	// Locate looks for other addresses of a peer that was not reached; nil: nobody does.
+	Locate func(ctx context.Context, p peer.ID) (peer.AddrInfo, error)
 	// Peek says that what comes is not kept: a look at some nodes. Nobody is told of
 	// the fetch, or served from it.
 	Peek bool
@@ -245,14 +247,15 @@ func (f *Fetch) poke() {
 
 // GetBlocks returns a channel with the blocks of cs, each once and in no order. It is
 // closed when all have come, or early when ctx or the fetch ends, or when nobody has
-// them: Err tells. With nobody to ask it is the fall-back's, and so is the error.
+// them: Err tells. With nobody to ask, or to look for, it is the fall-back's, and so is
+// the error.
 func (f *Fetch) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error) {
 	f.mu.Lock()
 	if f.closed {
 		f.mu.Unlock()
 		return nil, ErrClosed
 	}
-	if len(f.sources) == 0 && len(f.queue) == 0 || len(cs) == 0 {
+	if len(f.sources) == 0 && len(f.queue) == 0 && !f.looks() || len(cs) == 0 {
 		f.mu.Unlock()
 		return f.o.Fallback(ctx, cs)
 	}
@@ -281,6 +284,9 @@ func (f *Fetch) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Bloc
 	f.poke()
 	return c.out, nil
 }
+
+// looks tells whether others are being looked for, or will be at once; f.mu is held.
+func (f *Fetch) looks() bool { return f.searching || f.o.Providers != nil && f.searched.IsZero() }
 
 // put hands a block over; the fetch's lock is held.
 func (c *call) put(blk blocks.Block) {

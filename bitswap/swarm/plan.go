@@ -159,6 +159,17 @@ func (p *planner) review(w *want) {
 			return
 		}
 	}
+	if s.state < 0 { // it was asked for the root on the chance that it has it
+		other := p.pick(w, stateWhole)
+		if other == nil {
+			other = p.pick(w, statePart)
+		}
+		if other != nil {
+			p.f.unlist(w)
+			p.ask(other, w)
+			return
+		}
+	}
 	age := p.now.Sub(w.listed)
 	silent := p.now.Sub(s.heard)
 	least := expectLeast + s.rtt
@@ -247,7 +258,7 @@ func (p *planner) assign(w *want) bool {
 		return false
 	}
 	for _, s := range p.f.sources { // whoever may have the root is asked at once
-		if s.state < 0 && !s.ended && s.queued == 0 {
+		if s.state < 0 && s.st != nil && !s.ended && s.queued == 0 {
 			p.ask(s, w)
 			return true
 		}

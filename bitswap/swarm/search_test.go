@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"io"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -9,7 +10,10 @@ import (
 	boxoblockstore "github.com/ipfs/boxo/blockstore"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // named looks for peers and finds those; searches counts how often.
@@ -40,6 +44,93 @@ func TestSearchWhenNobodyHas(t *testing.T) {
 	get(t, f, tr.cids()...)
 	if n := searches.Load(); n != 1 {
 		t.Errorf("%d searches, want 1", n)
+	}
+}
+
+// TestSearchReaches gets a DAG from a holder who is named together with somebody who is
+// of no use.
+func TestSearchReaches(t *testing.T) {
+	tr := newTree(t, 20, 10_000)
+	nowhere := []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/1")}
+	for _, tc := range []struct {
+		name  string
+		other func(h host.Host) peer.AddrInfo // makes it so
+		moved bool                            // the holder is not where it is named
+	}{
+		{"nobody is there", func(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs: nowhere} }, false},
+		{"does not speak the protocol", func(h host.Host) peer.AddrInfo { return *host.InfoFromHost(h) }, false},
+		{"says nothing", func(h host.Host) peer.AddrInfo {
+			h.SetStreamHandler(ID, func(st network.Stream) {
+				if _, err := io.Copy(io.Discard, st); err != nil {
+					reset(st)
+				}
+			})
+			return *host.InfoFromHost(h)
+		}, false},
+		{"the holder has moved", func(h host.Host) peer.AddrInfo { return *host.InfoFromHost(h) }, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			has, asks := newNode(t, nil), newNode(t, nil)
+			has.add(t, tr)
+			holder := *host.InfoFromHost(has.host)
+			if tc.moved {
+				holder.Addrs = nowhere
+			}
+			ch := make(chan peer.AddrInfo, 2)
+			ch <- tc.other(newHost(t))
+			ch <- holder
+			close(ch)
+			lacks := newNode(t, nil)
+			connect(t, asks.host, lacks.host)
+			f := asks.Fetch(t.Context(), tr.root.Cid(), Options{
+				Fallback: never, Providers: func(context.Context) <-chan peer.AddrInfo { return ch },
+				Locate: func(_ context.Context, p peer.ID) (peer.AddrInfo, error) {
+					if p != has.host.ID() {
+						return peer.AddrInfo{}, errNobody
+					}
+					return *host.InfoFromHost(has.host), nil
+				},
+			})
+			defer f.Close()
+			get(t, f, tr.root.Cid())
+			f.Links(tr.root.Cid(), tr.cids())
+			get(t, f, tr.cids()...)
+		})
+	}
+}
+
+// TestRootMoves takes the root that a peer was asked for who has not said what it has to
+// one that has it, at once.
+func TestRootMoves(t *testing.T) {
+	now := time.Now()
+	for _, tc := range []struct {
+		name   string
+		silent int // state of who was asked
+		other  int // of another one
+		moves  bool
+	}{
+		{"another one has it", -1, stateWhole, true},
+		{"another one may have it", -1, statePart, true},
+		{"another one has not said", -1, -1, false},
+		{"who was asked has it", stateWhole, stateWhole, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := &want{c: testCID(t), key: "root"}
+			f := &Fetch{s: &Service{cfg: Config{Host: newHost(t)}}, rootKey: w.key, wants: map[string]*want{w.key: w}, typical: 1, sources: make(map[peer.ID]*source)}
+			asked := &source{f: f, p: "asked", state: tc.silent, listed: make(map[uint32]*want), heard: now}
+			other := &source{f: f, p: "other", state: tc.other, listed: make(map[uint32]*want), heard: now}
+			asked.list(w, now, 1)
+			p := &planner{f: f, now: now}
+			for _, s := range []*source{asked, other} {
+				if f.sources[s.p] = s; s.state > stateNone {
+					p.ready = append(p.ready, s)
+				}
+			}
+			p.review(w)
+			if moved := w.src == other; moved != tc.moves {
+				t.Errorf("it is asked of %s", w.src.p)
+			}
+		})
 	}
 }
 

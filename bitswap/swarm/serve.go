@@ -95,7 +95,6 @@ func (s *Service) serve(ctx context.Context, cancel context.CancelFunc, st netwo
 	}
 	a := &asker{s: s, st: st, p: st.Conn().RemotePeer(), root: root, peek: kind == askPeek, wake: make(chan struct{}, 1), sent: make(map[string]struct{}), knows: make(map[string]bitmap), state: -1}
 	a.pack.policy = s.packs.policy
-	a.info = peer.AddrInfo{ID: a.p, Addrs: s.cfg.Host.Peerstore().Addrs(a.p)}
 	if a.sp, err = s.attend(ctx, a); err != nil {
 		return err
 	}
@@ -137,8 +136,18 @@ func (s *Service) attend(ctx context.Context, a *asker) (*spread, error) {
 	sp.mu.Lock()
 	sp.state = state
 	sp.mu.Unlock()
-	sp.join(a, a.info)
+	sp.join(a, peer.AddrInfo{ID: a.p, Addrs: s.cfg.Host.Peerstore().Addrs(a.p)})
 	return sp, nil
+}
+
+// introduce has those who ask for the same know of a peer that has told its addresses.
+func (s *Service) introduce(p peer.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info := peer.AddrInfo{ID: p, Addrs: s.cfg.Host.Peerstore().Addrs(p)}
+	for _, sp := range s.spreads {
+		sp.introduce(info)
+	}
 }
 
 // release forgets an asker.

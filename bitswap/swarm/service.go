@@ -143,6 +143,7 @@ func (s *Service) greet() {
 		case event.EvtPeerProtocolsUpdated:
 			p = e.Peer
 		}
+		s.introduce(p)
 		if !s.speaks(p) {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -97,15 +98,9 @@ func (s *source) end() {
 
 // run connects, says hello and takes in what comes.
 func (s *source) run(ctx context.Context, info peer.AddrInfo) error {
-	h := s.f.s.cfg.Host
 	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	if h.Network().Connectedness(s.p) != network.Connected {
-		if err := h.Connect(dctx, info); err != nil {
-			return err
-		}
-	}
-	st, err := h.NewStream(network.WithNoDial(dctx, "connected"), s.p, ID)
+	st, err := s.reach(dctx, info)
 	if err != nil {
 		return err
 	}
@@ -123,7 +118,7 @@ func (s *source) run(ctx context.Context, info peer.AddrInfo) error {
 		return ErrClosed
 	}
 	s.st, s.begun, s.heard = st, time.Now(), time.Now()
-	s.out = append(hello, s.out...)
+	s.out = slices.Concat(hello, s.out, s.first())
 	s.f.mu.Unlock()
 	ended := make(chan struct{})
 	defer close(ended)

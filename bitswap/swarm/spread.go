@@ -51,16 +51,40 @@ type item struct {
 func (sp *spread) join(a *asker, self peer.AddrInfo) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
+	a.info = self
 	for other := range sp.askers {
 		if other.p == a.p || other.peek || a.peek {
 			continue
 		}
-		a.hears(other.info)
-		if other.hears(self) {
+		if len(other.info.Addrs) > 0 {
+			a.hears(other.info)
+		}
+		if len(self.Addrs) > 0 && other.hears(self) {
 			other.poke()
 		}
 	}
 	sp.askers[a] = struct{}{}
+}
+
+// introduce has the others know of an asker whose addresses were not known when it came:
+// it asks before it has told them.
+func (sp *spread) introduce(info peer.AddrInfo) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	fresh := false
+	for a := range sp.askers {
+		if a.p == info.ID && len(a.info.Addrs) == 0 && len(info.Addrs) > 0 {
+			a.info, fresh = info, fresh || !a.peek
+		}
+	}
+	if !fresh {
+		return
+	}
+	for other := range sp.askers {
+		if other.p != info.ID && !other.peek && other.hears(info) {
+			other.poke()
+		}
+	}
 }
 
 // hears has an asker be told of another one, unless it was told of many; the spread's

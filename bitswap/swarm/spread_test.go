@@ -5,13 +5,16 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 func newAsker(id string, sp *spread, shared bool) *asker {
 	a := &asker{p: peer.ID(id), sp: sp, wake: make(chan struct{}, 1), sent: make(map[string]struct{}), shared: shared}
-	sp.join(a, peer.AddrInfo{ID: "self"})
+	sp.join(a, peer.AddrInfo{ID: "self", Addrs: someAddrs()})
 	return a
 }
+
+func someAddrs() []ma.Multiaddr { return []ma.Multiaddr{ma.StringCast("/ip4/192.0.2.1/tcp/4101")} }
 
 // TestSpreadGivesEachBlockOnce follows two askers of one holder.
 func TestSpreadGivesEachBlockOnce(t *testing.T) {
@@ -102,6 +105,30 @@ func TestSpreadTellsOfOthers(t *testing.T) {
 	sp.join(c, c.info)
 	if _, told := sp.news(a); len(told) != 0 {
 		t.Errorf("a is told of %v, who only looks", told)
+	}
+	d := &asker{p: "d", sp: sp, wake: make(chan struct{}, 1), sent: make(map[string]struct{})}
+	sp.join(d, peer.AddrInfo{ID: "d"})
+	if _, told := sp.news(d); len(told) != 2 {
+		t.Errorf("d is told of %v", told)
+	}
+	for _, tc := range []struct {
+		name string
+		info peer.AddrInfo
+		want int
+	}{
+		{"who has not told his addresses", peer.AddrInfo{ID: "d"}, 0},
+		{"who has told them", peer.AddrInfo{ID: "d", Addrs: someAddrs()}, 1},
+		{"who tells them again", peer.AddrInfo{ID: "d", Addrs: someAddrs()}, 0},
+		{"who does not ask", peer.AddrInfo{ID: "e", Addrs: someAddrs()}, 0},
+		{"who only looks", peer.AddrInfo{ID: "c", Addrs: someAddrs()}, 0},
+	} {
+		sp.introduce(tc.info)
+		if _, told := sp.news(a); len(told) != tc.want {
+			t.Errorf("a is told of %v, %s", told, tc.name)
+		}
+		if _, told := sp.news(c); len(told) != 0 {
+			t.Errorf("c, who only looks, is told of %v", told)
+		}
 	}
 }
 

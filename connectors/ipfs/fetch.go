@@ -157,7 +157,7 @@ func (f *fetcher) begun(ctx context.Context) *swarm.Fetch {
 		return f.fetch
 	}
 	f.fetch = f.c.ex.Swarm().Fetch(context.WithoutCancel(ctx), f.root, swarm.Options{
-		Fallback: f.fallback, Providers: f.providers, Patience: f.patience, Peek: f.peek,
+		Fallback: f.fallback, Providers: f.providers, Locate: f.c.ex.FindPeer, Patience: f.patience, Peek: f.peek,
 	})
 	for _, n := range f.early {
 		f.fetch.Links(n.cid, n.links)

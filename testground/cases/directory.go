@@ -19,6 +19,7 @@ type Directory struct {
 	Provide float64 // round trips that announcing may take, for half of the records
 	Find    float64 // round trips that finding may take, for half of the records
 	Fetch   float64 // round trips until a small file is here that one node has, for half of the records
+	Join    float64 // the same for each of the nodes that have just come, and have no connection with that one
 }
 
 // Directories returns the cases of the DHT.
@@ -32,7 +33,7 @@ func Directories() []Directory {
 		// Three round trips and 50 ms.
 		Name: "small", Peers: 20, Records: 20,
 		Link:  Link{Up: 100, Down: 100, RTT: 50 * time.Millisecond},
-		Fetch: 4,
+		Fetch: 4, Join: 4,
 	}}
 }
 
@@ -41,20 +42,23 @@ type Lookup struct {
 	Provided time.Duration // until all who keep it had it; 0: nobody was told to keep it
 	Found    time.Duration // until who looked for it had been told who has it; 0: it was not found
 	Fetched  time.Duration // until another one had the content itself; 0: it did not get it
+	Joined   time.Duration // the same for a newcomer
 }
 
 // Rows judges what became of the records: a row for announcing, one for finding, and
-// one for getting. The bound of all is one round trip.
+// two for getting. The bound of all is one round trip.
 func (d Directory) Rows(all []Lookup) []Row {
 	var rows []Row
 	for _, w := range []struct {
 		name  string
 		limit float64
+		share float64 // of the records, for which the limit holds
 		took  func(Lookup) time.Duration
 	}{
-		{"provide", d.Provide, func(l Lookup) time.Duration { return l.Provided }},
-		{"find", d.Find, func(l Lookup) time.Duration { return l.Found }},
-		{"fetch", d.Fetch, func(l Lookup) time.Duration { return l.Fetched }},
+		{"provide", d.Provide, 0.5, func(l Lookup) time.Duration { return l.Provided }},
+		{"find", d.Find, 0.5, func(l Lookup) time.Duration { return l.Found }},
+		{"fetch", d.Fetch, 0.5, func(l Lookup) time.Duration { return l.Fetched }},
+		{"join", d.Join, 1, func(l Lookup) time.Duration { return l.Joined }},
 	} {
 		if w.limit == 0 {
 			continue
@@ -65,7 +69,7 @@ func (d Directory) Rows(all []Lookup) []Row {
 				times = append(times, t)
 			}
 		}
-		r := d.row(w.name, times, w.limit)
+		r := d.row(w.name, times, w.limit, w.share)
 		if len(times) < d.Records {
 			r.Pass, r.Why = false, fmt.Sprintf("%d of %d records", len(times), d.Records)
 		}
@@ -74,20 +78,19 @@ func (d Directory) Rows(all []Lookup) []Row {
 	return rows
 }
 
-// row judges the median of some times.
-func (d Directory) row(what string, times []time.Duration, limit float64) Row {
+// row judges what a share of some times is within: with 0.5 the median.
+func (d Directory) row(what string, times []time.Duration, limit, share float64) Row {
 	r := Row{Case: d.Name + "-" + what, Bound: d.Link.RTT.Seconds(), Goal: limit, Limit: limit}
 	if len(times) == 0 {
 		return r
 	}
 	sorted := slices.Sorted(slices.Values(times))
-	median := sorted[len(sorted)/2]
-	r.Measured = median.Seconds()
+	r.Measured = sorted[min(int(share*float64(len(sorted))), len(sorted)-1)].Seconds()
 	r.Ratio = r.Measured / r.Bound
 	r.Slowest = sorted[len(sorted)-1].Seconds() / r.Measured
 	r.Pass = r.Ratio <= limit
 	if !r.Pass {
-		r.Why = fmt.Sprintf("half of the records took more than %.1f round trips, the limit is %.1f", r.Ratio, limit)
+		r.Why = fmt.Sprintf("%.0f %% of the records took up to %.1f round trips, the limit is %.1f", 100*share, r.Ratio, limit)
 	}
 	return r
 }

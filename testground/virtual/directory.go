@@ -13,6 +13,7 @@ import (
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/sync/errgroup"
 
@@ -29,6 +30,9 @@ const (
 	settling = 15 * time.Second // in which a record has gone wherever it goes: longer than dials and messages may take
 )
 
+// firstNewcomer is the index of the first node that comes after all others have met.
+const firstNewcomer = 1 << 10
+
 // resident is a node of a directory: the exchange of a node, with its DHT and what
 // announces and gets, without a store on disk and without jobs.
 type resident struct {
@@ -39,8 +43,9 @@ type resident struct {
 	ends   []func() error
 }
 
-// newResident starts a node whose DHT the ear hears.
-func (n *links) newResident(ctx context.Context, index int, e *ear) (_ *resident, err error) {
+// newResident starts a node whose DHT the ear hears. bootstrap holds the addresses that
+// it enters the network by; with none it dials nobody.
+func (n *links) newResident(ctx context.Context, index int, e *ear, bootstrap ...string) (_ *resident, err error) {
 	key, err := newKey()
 	if err != nil {
 		return nil, err
@@ -50,12 +55,16 @@ func (n *links) newResident(ctx context.Context, index int, e *ear) (_ *resident
 		return nil, err
 	}
 	r := &resident{wire: w, store: blockstore.NewMemory(), ends: []func() error{closeHost}}
-	r.ex, err = bitswap.New(ctx, bitswap.Config{Host: tapped{h, e}, Store: r.store})
+	r.ex, err = bitswap.New(ctx, bitswap.Config{Host: tapped{h, e}, Store: r.store, Bootstrap: bootstrap})
 	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	r.blocks = ipfs.New(r.store, r.ex)
 	r.ends = append(r.ends, r.ex.Close)
+	rctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- r.ex.Run(rctx) }()
+	r.ends = append(r.ends, func() error { stop(); return <-done })
 	return r, nil
 }
 
@@ -118,6 +127,9 @@ func PlayDirectory(ctx context.Context, d cases.Directory) (_ []cases.Row, err e
 		n.wire.cut.Store(true)
 	}
 	all, err := e.records(ctx, d.Records, nodes[d.Dead:])
+	if err == nil && d.Join > 0 {
+		err = l.joins(ctx, e, all, nodes[d.Dead:])
+	}
 	if err == nil && d.Fetch > 0 {
 		err = fetches(ctx, all, nodes[d.Dead:])
 	}
@@ -157,6 +169,41 @@ func fetches(ctx context.Context, all []cases.Lookup, living []*resident) error 
 		})
 	}
 	return g.Wait()
+}
+
+// joins has a newcomer for each record, one after the other, enter the network by the
+// first node alone and, when it has met the others, get the content from the node that
+// announced it, with which it has no connection any more.
+func (n *links) joins(ctx context.Context, e *ear, all []cases.Lookup, living []*resident) error {
+	bootstrap := fmt.Sprintf("%s/p2p/%s", living[0].ex.Host().Addrs()[0], living[0].id())
+	for i := range all {
+		sum := sha256.Sum256(smallFile(i))
+		root, err := bitswap.FileKey(sum)
+		if err != nil {
+			return err
+		}
+		holder := living[i%len(living)]
+		newcomer, err := n.newResident(ctx, firstNewcomer+i, e, bootstrap)
+		if err != nil {
+			return err
+		}
+		<-time.After(settling)
+		err = newcomer.ex.Host().Network().ClosePeer(holder.id())
+		if err == nil {
+			if c := newcomer.ex.Host().Network().Connectedness(holder.id()); c != network.NotConnected {
+				err = fmt.Errorf("record %d: the newcomer is connected to the holder", i)
+			}
+		}
+		start := time.Now()
+		if err == nil {
+			_, err = newcomer.blocks.Fetch(ctx, root, dag.CopyOptions{})
+		}
+		all[i].Joined = time.Since(start)
+		if err := errors.Join(err, newcomer.close()); err != nil {
+			return fmt.Errorf("newcomer %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 // records has nodes announce content, all at once, and then others that don't keep the
