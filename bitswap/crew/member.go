@@ -22,6 +22,7 @@ type member struct {
 	heard  int  // Share.serial, as it has heard last
 	claims marks
 	got    marks
+	moved  time.Time // when it claimed or got a range last
 	at     int
 	no     bool
 	whole  bool
@@ -209,6 +210,7 @@ func (sh *Share) heed(p peer.ID, n note) {
 	case noteClaim, noteDrop:
 		for i := n.first; i < n.first+n.n; i++ {
 			m.claims.put(i, n.kind == noteClaim)
+			m.moved = time.Now()
 			if n.kind == noteClaim && p < sh.s.cfg.Host.ID() {
 				sh.yield(i)
 			}
@@ -216,6 +218,7 @@ func (sh *Share) heed(p peer.ID, n note) {
 	case noteHave:
 		for i := n.first; i < n.first+n.n; i++ {
 			m.got.put(i, true)
+			m.moved = time.Now()
 			sh.yield(i)
 		}
 	case noteAt:

@@ -176,11 +176,20 @@ func (sh *Share) choose(i int, now time.Time) (from *member, mine, fresh bool) {
 		return from, false, had
 	case had:
 		return nil, true, false
-	case sh.no || sh.r.ahead(i) >= maxAhead || !sh.turn(i, now):
+	case sh.no || sh.r.ahead(i) >= sh.r.mayClaim(now) || !sh.turn(i, now):
 		return nil, false, false
 	}
 	sh.claim(i, now)
 	return nil, true, true
+}
+
+// mayClaim is how many ranges are claimed before the origin can be asked for them: who
+// is alone needs no time to tell others, and who comes is to find some left.
+func (r *Reader) mayClaim(now time.Time) int {
+	if r.sh.crowded(now) {
+		return maxAhead
+	}
+	return max(0, maxSolo-r.asking)
 }
 
 // ahead is how many ranges before one are claimed that the origin is not asked for yet.
@@ -294,6 +303,7 @@ func (r *Reader) fromOrigin(sl *slot, open func(off, n int64) (io.ReadCloser, bo
 	switch i := int(sl.off / sh.step); {
 	case err == nil && parts:
 		sh.got.put(i, sh.mine.has(i))
+		r.each = smooth(r.each, time.Since(sl.began))
 		r.note(sl, "origin")
 	case sl.left:
 		sl.filled = 0
@@ -333,11 +343,7 @@ func (r *Reader) fromMember(ctx context.Context, sl *slot, m *member) {
 	if err == nil {
 		r.note(sl, m.id.String())
 		m.fails = 0
-		if took := now.Sub(sl.began); r.pace == 0 {
-			r.pace = took
-		} else {
-			r.pace = (7*r.pace + took) / 8
-		}
+		r.pace = smooth(r.pace, now.Sub(sl.began))
 	} else if r.done() == nil {
 		if sl.filled == 0 {
 			m.refused[int(sl.off/sh.step)] = now
@@ -349,6 +355,14 @@ func (r *Reader) fromMember(ctx context.Context, sl *slot, m *member) {
 		}
 	}
 	sh.tell()
+}
+
+// smooth takes one more time into a mean of them; 0 is none.
+func smooth(mean, took time.Duration) time.Duration {
+	if mean == 0 {
+		return took
+	}
+	return (7*mean + took) / 8
 }
 
 // ask reads a range from a peer.

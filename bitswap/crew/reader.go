@@ -38,6 +38,7 @@ type Reader struct {
 	began  time.Time
 	moved  time.Time     // since when the reader is where it is
 	pace   time.Duration // that a range of a member takes; 0 if it is not known
+	each   time.Duration // the same of the origin
 	failed error         // of the origin
 	alone  bool          // the origin can't send ranges
 	over   bool          // nothing is begun any more

@@ -68,7 +68,7 @@ type greeting struct {
 // rangeOf returns the length of the ranges of a content: all members take the same.
 func rangeOf(size int64) int64 {
 	step := int64(minRange)
-	for step < maxRange && step*2 <= size/64 {
+	for step < maxRange && step*2 <= size/128 {
 		step *= 2
 	}
 	return step

@@ -11,9 +11,13 @@ import (
 // claimer is a node that may claim a range.
 type claimer struct {
 	id      peer.ID
-	load    int // ranges near by that it has claimed
-	pending int // of them, what the origin has not sent yet
+	load    int       // ranges near by that it has claimed
+	pending int       // of them, what the origin has not sent yet
+	moved   time.Time // when it claimed or got a range last, if it gets to the one in question
 }
+
+// full tells whether a node has claimed as much as it may before the origin has sent it.
+func (c claimer) full() bool { return c.pending >= maxAhead+maxAsked }
 
 // turn tells whether this node is to claim a range that nobody has claimed.
 func (sh *Share) turn(i int, now time.Time) bool {
@@ -26,7 +30,11 @@ func (sh *Share) turn(i int, now time.Time) bool {
 		// The others may be a little behind.
 		if m.present(now) && !m.no && !m.whole && m.at <= i && i < m.at+2*sh.near() {
 			load := sh.load(m.claims)
-			others = append(others, claimer{m.id, load, load - sh.load(m.got)})
+			c := claimer{id: m.id, load: load, pending: load - sh.load(m.got)}
+			if i < m.at+sh.near() {
+				c.moved = m.moved
+			}
+			others = append(others, c)
 		}
 	}
 	since, ok := sh.r.seen[i]
@@ -34,7 +42,13 @@ func (sh *Share) turn(i int, now time.Time) bool {
 		since = now
 		sh.r.seen[i] = now
 	}
-	return now.Sub(since) >= time.Duration(before(i, own, others))*graceTime
+	first := before(i, own, others)
+	for _, c := range first {
+		if c.moved.After(since) {
+			since = c.moved
+		}
+	}
+	return now.Sub(since) >= time.Duration(len(first))*(graceTime+2*sh.r.each)
 }
 
 // load is how many ranges of a set are near the reader.
@@ -47,21 +61,25 @@ func (sh *Share) load(m marks) int {
 // taken to have claimed as many.
 const evenly = 1
 
-// before is how many others claim a range before a node does: those who have claimed
-// less, since who claims a range sends it to all others, and of those who have claimed
-// about the same who comes first when they go round. Who has claimed as much as it may
-// before the origin has sent it is not waited for.
-func before(i int, own claimer, others []claimer) (n int) {
+// before are those who claim a range before a node does: who has claimed less, since
+// who claims a range sends it to all others, and of those who have claimed about the
+// same who comes first when they go round. Who can't claim more is waited for only
+// where it has claimed less: the origin is busy with that, and who is served faster by
+// it would have to send more than its share to all others.
+func before(i int, own claimer, others []claimer) (first []claimer) {
 	all := append([]claimer{own}, others...)
 	slices.SortFunc(all, func(a, b claimer) int { return cmp.Compare(a.id, b.id) })
-	place := func(c claimer) int { return (slices.Index(all, c) - i%len(all) + len(all)) % len(all) }
+	at := func(c claimer) int {
+		return slices.IndexFunc(all, func(other claimer) bool { return other.id == c.id })
+	}
+	place := func(c claimer) int { return (at(c) - i%len(all) + len(all)) % len(all) }
 	mine := place(own)
 	for _, c := range others {
 		switch {
-		case c.pending >= maxAhead+maxAsked, own.load+evenly < c.load:
-		case c.load+evenly < own.load || place(c) < mine:
-			n++
+		case c.full() && c.load >= own.load, own.load+evenly < c.load:
+		case c.full(), c.load+evenly < own.load, place(c) < mine:
+			first = append(first, c)
 		}
 	}
-	return n
+	return first
 }

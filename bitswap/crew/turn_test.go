@@ -24,10 +24,11 @@ func TestBefore(t *testing.T) {
 		{"others have claimed less", 1, with(b, 5, 5), []claimer{with(c, 3, 3), with(a, 1, 1)}, 2},
 		{"others have claimed more", 0, with(c, 1, 1), []claimer{with(b, 3, 3), with(a, 4, 4)}, 0},
 		{"about the same", 0, with(b, 2, 2), []claimer{with(c, 3, 3), with(a, 3, 3)}, 1},
-		{"who waits for the origin is passed by", 0, with(b, 12, 1), []claimer{with(a, 10, maxAhead+maxAsked)}, 0},
+		{"who can claim no more is passed by", 0, with(b, 10, 1), []claimer{with(a, 10, maxAhead+maxAsked)}, 0},
+		{"who can claim no more but has claimed less is not", 0, with(b, 12, 1), []claimer{with(a, 11, maxAhead+maxAsked)}, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := before(tc.i, tc.own, tc.others); got != tc.want {
+			if got := len(before(tc.i, tc.own, tc.others)); got != tc.want {
 				t.Errorf("%d come before, want %d", got, tc.want)
 			}
 		})
