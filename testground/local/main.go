@@ -102,9 +102,9 @@ func describe(c cases.Case) string {
 // choose returns the cases with these names, all of cases.List without names, and
 // behind each the baseline to compare it with if stock says so.
 func choose(names []string, stock bool) (chosen []cases.Case, err error) {
-	all := cases.Processes(cases.Usual())
+	all := cases.Processes(cases.Real())
 	if len(names) == 0 {
-		chosen = cases.List(cases.Usual())
+		chosen = cases.List(cases.Real())
 	}
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(c cases.Case) bool { return c.Name == name })

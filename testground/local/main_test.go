@@ -11,7 +11,7 @@ import (
 // TestChoose holds what is played, and that what can't be is refused by name.
 func TestChoose(t *testing.T) {
 	var all []string
-	for _, c := range cases.List(cases.Usual()) {
+	for _, c := range cases.List(cases.Real()) {
 		all = append(all, c.Name)
 	}
 	for _, tc := range []struct {

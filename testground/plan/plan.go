@@ -34,7 +34,7 @@ const (
 // Cases returns what the plan can play, by name.
 func Cases() map[string]any {
 	all := map[string]any{}
-	for _, c := range cases.Processes(cases.Usual()) {
+	for _, c := range cases.Processes(cases.Real()) {
 		all[c.Name] = run.InitializedTestCaseFn(func(env *runtime.RunEnv, ic *run.InitContext) error { return play(env, ic, c) })
 	}
 	return all

@@ -50,7 +50,7 @@ func TestManifest(t *testing.T) {
 	var m manifest
 	decode(t, filepath.Join("..", "manifest.toml"), &m)
 	machines := make(map[string]int)
-	for _, c := range cases.Processes(cases.Usual()) {
+	for _, c := range cases.Processes(cases.Real()) {
 		machines[c.Name] = c.Machines()
 	}
 	told := make(map[string]int)
@@ -71,7 +71,7 @@ func TestManifest(t *testing.T) {
 // TestCompositions holds that there is a composition for each case, in the form in which
 // a daemon takes it; `.ci/testground-upstream all` asks one.
 func TestCompositions(t *testing.T) {
-	for _, c := range cases.Processes(cases.Usual()) {
+	for _, c := range cases.Processes(cases.Real()) {
 		if c.Stock && c.Name != "baseline-bitswap" {
 			continue
 		}
