@@ -158,6 +158,16 @@ func (a *asker) tell(out io.Writer) error {
 	if f == nil {
 		return nil
 	}
+	if fed := f.isFed(); fed != a.fed {
+		a.fed = fed
+		number := uint32(0)
+		if fed {
+			number = 1
+		}
+		if err := a.head(out, tellFed, 0, number); err != nil {
+			return err
+		}
+	}
 	for _, body := range f.news(a.knows) {
 		if err := a.frame(out, tellHave, body); err != nil {
 			return err

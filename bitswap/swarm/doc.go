@@ -9,7 +9,8 @@
 // what is new in them, the blocks as raw bytes, and who else asks for that root.
 //
 //  1. Everybody who fetches a root asks those whom it knows for it, and those of
-//     whom they tell.
+//     whom they tell; of many those who rank first, so that all are asked by about as
+//     many. Who has all need not be among them: others say that they ask him.
 //  2. A block is asked for at one source at a time: the rarest first, at who fetches
 //     it, too, rather than at who has all, and at whom it will come from soonest.
 //  3. A holder of the whole DAG prefers blocks that nobody has been given yet. One

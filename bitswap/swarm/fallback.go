@@ -60,3 +60,27 @@ func (f *Fetch) flows() bool {
 	}
 	return false
 }
+
+// isFed tells whether somebody who has all gives, or will.
+func (f *Fetch) isFed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fed
+}
+
+// hopeless tells whether a want that no source can be asked for now will have none
+// soon. Of a large crowd not everybody asks who has all: who does not waits, as long as
+// something comes, for sources that do.
+func (p *planner) hopeless(w *want) bool {
+	age := p.now.Sub(w.at)
+	for _, s := range p.f.sources {
+		switch {
+		case s.ended:
+		case s.state < 0 && age < p.f.grace, s.offers(w), s.state == statePart && age < shareGrace:
+			return false
+		case s.state == statePart && s.fed && !p.f.fed && min(age, p.now.Sub(p.f.gave)) < p.f.o.Patience:
+			return false
+		}
+	}
+	return len(p.f.queue) == 0 || age > p.f.grace
+}

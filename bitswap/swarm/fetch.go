@@ -65,8 +65,10 @@ type Fetch struct {
 	refused map[peer.ID]time.Time // who had nothing, or is of no use, and when
 	queue   []peer.AddrInfo       // who is to be asked
 	lost    []peer.AddrInfo       // who had something, and is to be asked again
+	tried   time.Time             // when others were looked for in the place of those who are asked
 	typical int                   // bytes of a block, as the last ones had
 	shared  bool                  // others fetch, too, and have been found
+	fed     bool                  // somebody who has all gives, or will
 	grace   time.Duration         // for which peers may not have said what they have
 	gave    time.Time             // when a source gave a block last
 
@@ -217,7 +219,7 @@ func (f *Fetch) consider(info peer.AddrInfo) {
 
 // retry has a peer asked again after a while; f.mu is held.
 func (f *Fetch) retry(info peer.AddrInfo) {
-	if len(f.lost) < maxSources && !slices.ContainsFunc(f.lost, func(other peer.AddrInfo) bool { return other.ID == info.ID }) {
+	if len(f.lost) < maxHeard && !slices.ContainsFunc(f.lost, func(other peer.AddrInfo) bool { return other.ID == info.ID }) {
 		f.lost = append(f.lost, info)
 	}
 }

@@ -10,7 +10,7 @@ const (
 // offers tells whether a source says that it has a want. The root and what no known
 // node links to is asked of everybody.
 func (s *source) offers(w *want) bool {
-	if s.state <= stateNone {
+	if s.state <= stateNone || s.leaves {
 		return false
 	}
 	if at, no := s.lacks[w.key]; no && (s.state == stateWhole || time.Since(at) < againAfter) {

@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	maxSources  = 32                     // of one fetch
 	planEvery   = 100 * time.Millisecond // when nothing happens
 	stretch     = 32                     // wants among which the order is free
 	frameWants  = 512                    // spans in one frame
@@ -38,8 +37,13 @@ func (f *Fetch) run(ctx context.Context) {
 	defer soon.Stop()
 	for {
 		f.mu.Lock()
+		fed := f.fed
 		starving := f.plan(ctx, time.Now())
+		changed := f.fed != fed
 		f.mu.Unlock()
+		if changed {
+			f.tellOthers()
+		}
 		for ws := range slices.Chunk(starving, fallWants) {
 			f.work.Go(func() { f.fallBack(ctx, ws) })
 		}
@@ -59,7 +63,7 @@ func (f *Fetch) plan(ctx context.Context, now time.Time) (starving []*want) {
 	if f.closed {
 		return nil
 	}
-	f.recruit(ctx)
+	f.recruit(ctx, now)
 	f.order = slices.DeleteFunc(f.order, func(w *want) bool { return w.done })
 	ready := make([]*source, 0, len(f.sources))
 	shared := false
@@ -76,9 +80,11 @@ func (f *Fetch) plan(ctx context.Context, now time.Time) (starving []*want) {
 			p.best[s.state] = max(p.best[s.state], s.pace(now, f.typical))
 		}
 	}
+	f.fed = false
 	for _, s := range ready {
 		if s.state == stateWhole {
 			p.wholes++
+			f.fed = f.fed || s.late == 0
 		}
 	}
 	p.left = p.remains()
@@ -110,30 +116,6 @@ func (f *Fetch) plan(ctx context.Context, now time.Time) (starving []*want) {
 		p.flush(s)
 	}
 	return p.starving
-}
-
-// recruit begins to ask those who are to be asked.
-func (f *Fetch) recruit(ctx context.Context) {
-	f.lost = slices.DeleteFunc(f.lost, func(info peer.AddrInfo) bool {
-		if time.Since(f.refused[info.ID]) < againAfter {
-			return false
-		}
-		f.queue = append(f.queue, info)
-		return true
-	})
-	for len(f.queue) > 0 && len(f.sources) < maxSources {
-		info := f.queue[0]
-		f.queue = f.queue[1:]
-		if f.sources[info.ID] != nil || f.s.isBanned(info.ID) {
-			continue
-		}
-		s := &source{
-			f: f, p: info.ID, made: time.Now(), kick: make(chan struct{}, 1), state: -1,
-			bits: make(map[string]bitmap), lacks: make(map[string]time.Time), listed: make(map[uint32]*want),
-		}
-		f.sources[info.ID] = s
-		f.work.Go(func() { f.ask(ctx, s, info) })
-	}
 }
 
 // planner is one plan.
@@ -313,20 +295,6 @@ func (p *planner) room(s *source) int {
 		return p.f.typical
 	}
 	return max(least, int(pace*(span+s.rtt.Seconds())))
-}
-
-// hopeless tells whether a want that no source can be asked for now will have none
-// soon.
-func (p *planner) hopeless(w *want) bool {
-	age := p.now.Sub(w.at)
-	for _, s := range p.f.sources {
-		switch {
-		case s.ended:
-		case s.state < 0 && age < p.f.grace, s.offers(w), s.state == statePart && age < shareGrace:
-			return false
-		}
-	}
-	return len(p.f.queue) == 0 || age > p.f.grace
 }
 
 // ask notes that a source is asked for a want.

@@ -52,6 +52,7 @@ type asker struct {
 	tables []*table          // of the reader
 	knows  map[string]bitmap // of the writer: what it was told that is here
 	state  int               // of the writer: the last one that it was told
+	fed    bool              // of the writer: what it was told of that
 }
 
 func (a *asker) poke() {

@@ -32,6 +32,7 @@ type source struct {
 	p  peer.ID
 	st network.Stream // nil while it is dialled
 
+	rank uint64 // the lower, the rather it is asked
 	made time.Time
 
 	kick chan struct{} // room for one: there is something to write
@@ -39,7 +40,8 @@ type source struct {
 
 	chain chain // of the reader
 
-	state   int // -1: it has not said
+	state   int  // -1: it has not said
+	fed     bool // it gets from somebody who has all
 	bits    map[string]bitmap
 	bytes   int                  // in bits
 	lacks   map[string]time.Time // wants that it does not have, since when
@@ -50,6 +52,7 @@ type source struct {
 	cancels []runOf
 	told    bool // that others are asked, too
 	ended   bool
+	leaves  bool // another one has its place: it ends when it has given what it was asked for
 	again   bool // should it have nothing, it is asked once more
 
 	begun time.Time // when the stream was there
@@ -210,6 +213,8 @@ func (s *source) read(st network.Stream) error {
 			s.none(number)
 		case tellHeld:
 			s.holds(number)
+		case tellFed:
+			s.feeds(number == 1)
 		case tellState:
 			err = s.stated(body)
 		case tellHave:
@@ -329,6 +334,14 @@ func (s *source) holds(number uint32) {
 		s.count()
 		s.f.poke()
 	}
+}
+
+// feeds notes whether a source is given what it has not got yet.
+func (s *source) feeds(fed bool) {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	s.fed = fed
+	s.f.poke()
 }
 
 // stated notes what a source has of the root.

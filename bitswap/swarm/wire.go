@@ -47,6 +47,7 @@ const (
 //	gift   a block that will be wanted
 //	busy   there is something to send, but not yet
 //	held   of that number: somebody else was given it, and may be asked
+//	fed    1 as number: who tells is given blocks by somebody who has all; 0: no more
 //	packed of that number: length of the block in four bytes, and a frame of zstd (RFC 8878)
 const (
 	tellState = iota + 1
@@ -58,6 +59,7 @@ const (
 	tellBusy
 	tellHeld
 	tellPacked
+	tellFed
 )
 
 // What a holder has of a root.

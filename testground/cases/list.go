@@ -76,7 +76,7 @@ func Crowds() (all []Case) {
 	quarter := home()
 	quarter.Up, quarter.Down = quarter.Up/4, quarter.Down/4
 	for leeches := 8; leeches <= 64; leeches *= 2 {
-		c := Case{Name: fmt.Sprintf("scale-%d", leeches), Seeds: 1, Leeches: leeches, Size: 64 << 20, Link: home(), Goal: 1.25, Limit: 1.5}
+		c := Case{Name: fmt.Sprintf("scale-%d", leeches), Seeds: 1, Leeches: leeches, Size: 64 << 20, Link: home(), Goal: 1.25, Limit: 1.4, Double: 0.02, SeedSends: 1.3}
 		all = append(all, c)
 		c.Name, c.Size, c.Chunk, c.Link = fmt.Sprintf("quarter-%d", leeches), c.Size/4, DefaultChunk/4, quarter
 		all = append(all, c)
