@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -172,6 +173,10 @@ type Fetched struct {
 // ends, Fetch returns at once; the download ends unless others wait for it.
 func (e *Engine) Fetch(ctx context.Context, it connectors.Item, o Options) (Fetched, error) {
 	got, err := e.fetch(ctx, it, o)
+	var known *connectors.Error
+	if errors.As(err, &known) && known.Op == "fetch" && strings.HasSuffix(known.Source, "/"+it.Path) {
+		return Fetched{}, err // which says all of this
+	}
 	if err != nil {
 		return Fetched{}, fmt.Errorf("fetch %q: %w", it.Path, err)
 	}

@@ -232,9 +232,30 @@ func (c *Connector) explain(op, value string, err error) error {
 	}
 	switch {
 	case c.ex == nil:
-		e.Hint = "the node is offline: start it with `hypha-node daemon`"
+		e.Err = offline(value, err)
+		e.Hint = "the node is offline: start it with `hypha-node daemon`, and do this again"
 	case errors.Is(err, bitswap.ErrNoPeers):
 		e.Hint = "connect to a node that has it: `hypha-node connect ADDRESS`"
 	}
 	return e
+}
+
+// absent is the error for a block that is not here, where no peers are asked.
+type absent struct{ cid cid.Cid }
+
+// Error implements error.
+func (a absent) Error() string { return fmt.Sprintf("block %s: %v", a.cid, connectors.ErrNotFound) }
+
+// Unwrap has it be what stores and connectors say.
+func (a absent) Unwrap() []error {
+	return []error{connectors.ErrNotFound, ipld.ErrNotFound{Cid: a.cid}}
+}
+
+// offline says once what is not here: of what is named by value all, or a block of it.
+func offline(value string, err error) error {
+	var lacks ipld.ErrNotFound
+	if !errors.As(err, &lacks) || value == lacks.Cid.String() {
+		return fmt.Errorf("%w in this node's store, and no peers are asked", connectors.ErrNotFound)
+	}
+	return fmt.Errorf("block %s: %w in this node's store, and no peers are asked", lacks.Cid, connectors.ErrNotFound)
 }

@@ -101,7 +101,7 @@ type node struct {
 // GetBlocks asks peers for blocks; offline it fails.
 func (f *fetcher) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error) {
 	if f.c.ex == nil {
-		return nil, fmt.Errorf("block %s: %w", cs[0], connectors.ErrNotFound)
+		return nil, absent{cs[0]}
 	}
 	return f.begun(ctx).GetBlocks(ctx, cs)
 }

@@ -44,7 +44,7 @@ func (g *getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 	}
 	s := g.session()
 	if s == nil {
-		return nil, g.c.explain("get", c.String(), fmt.Errorf("block %s: %w", c, connectors.ErrNotFound))
+		return nil, g.c.explain("get", c.String(), absent{c})
 	}
 	get := s.Get
 	if g.from != nil {
@@ -66,7 +66,7 @@ func (c *Connector) FromPeers(ctx context.Context, want, root cid.Cid) (blocks.B
 	defer stop()
 	s := c.session(ctx, bitswap.Watch{Stall: c.stall(), Timeout: c.timeout()})()
 	if s == nil {
-		return nil, c.explain("get", want.String(), fmt.Errorf("block %s: %w", want, connectors.ErrNotFound))
+		return nil, c.explain("get", want.String(), absent{want})
 	}
 	all := []cid.Cid{want}
 	if root.Defined() && !root.Equals(want) {
