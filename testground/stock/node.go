@@ -20,8 +20,6 @@ import (
 	"github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 	mh "github.com/multiformats/go-multihash"
 
 	"github.com/hypha-node/hypha-node/testground/cases"
@@ -32,7 +30,7 @@ type Wire func() (sent, received int64)
 
 // Node is a node of stock bitswap.
 type Node struct {
-	host    host.Host
+	cases.Host
 	wire    Wire
 	store   boxoblockstore.Blockstore
 	bitswap *boxobitswap.Bitswap
@@ -47,7 +45,7 @@ func New(ctx context.Context, h host.Host, wire Wire, chunk int64) *Node {
 	if chunk == 0 {
 		chunk = cases.DefaultChunk
 	}
-	n := &Node{host: h, wire: wire, chunk: chunk, store: boxoblockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore()))}
+	n := &Node{Host: cases.Host{Libp2p: h}, wire: wire, chunk: chunk, store: boxoblockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore()))}
 	n.bitswap = boxobitswap.New(context.WithoutCancel(ctx), bsnet.NewFromIpfsHost(h), nil, n.store)
 	return n
 }
@@ -78,31 +76,6 @@ func (n *Node) leaves(size int64, f func(blocks.Block) error) error {
 			return err
 		}
 	}
-}
-
-// Address implements cases.Node.
-func (n *Node) Address() string { return fmt.Sprintf("%s/p2p/%s", n.host.Addrs()[0], n.host.ID()) }
-
-// Connect implements cases.Node.
-func (n *Node) Connect(ctx context.Context, address string) error {
-	m, err := ma.NewMultiaddr(address)
-	if err != nil {
-		return err
-	}
-	info, err := peer.AddrInfoFromP2pAddr(m)
-	if err != nil {
-		return err
-	}
-	return n.host.Connect(ctx, *info)
-}
-
-// Leave implements cases.Node.
-func (n *Node) Leave(context.Context) error {
-	var errs []error
-	for _, p := range n.host.Network().Peers() {
-		errs = append(errs, n.host.Network().ClosePeer(p))
-	}
-	return errors.Join(errs...)
 }
 
 // Received implements cases.Meter.

@@ -14,9 +14,6 @@ import (
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/hypha-node/hypha-node/bitswap"
 	"github.com/hypha-node/hypha-node/bitswap/crew"
@@ -49,7 +46,7 @@ type node struct {
 
 // running is a node that runs.
 type running struct {
-	host    host.Host
+	cases.Host
 	wire    *wire
 	store   *blockstore.Disk
 	ex      *bitswap.Exchange
@@ -92,7 +89,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.host, r.wire = h, w
+	r.Libp2p, r.wire = h, w
 	r.onClose(closeHost)
 	if r.store, err = blockstore.Open(ctx, filepath.Join(n.dir, "repo"), blockstore.Options{Reserve: -1}); err != nil {
 		return err
@@ -189,33 +186,6 @@ func (n *running) serve(ctx context.Context) error {
 		return <-done
 	})
 	return nil
-}
-
-// Address implements cases.Node.
-func (n *node) Address() string {
-	return fmt.Sprintf("%s/p2p/%s", n.host.Addrs()[0], n.host.ID())
-}
-
-// Connect implements cases.Node.
-func (n *node) Connect(ctx context.Context, address string) error {
-	m, err := ma.NewMultiaddr(address)
-	if err != nil {
-		return err
-	}
-	info, err := peer.AddrInfoFromP2pAddr(m)
-	if err != nil {
-		return err
-	}
-	return n.host.Connect(ctx, *info)
-}
-
-// Leave implements cases.Node.
-func (n *node) Leave(context.Context) error {
-	var errs []error
-	for _, p := range n.host.Network().Peers() {
-		errs = append(errs, n.host.Network().ClosePeer(p))
-	}
-	return errors.Join(errs...)
 }
 
 // Add implements cases.Node.
