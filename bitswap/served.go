@@ -7,9 +7,9 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// served is the store as boxo's server sees it. The server takes a block of size 0 for one that it does not have, so that
-// nobody could get an empty file: the block of no bytes is said to have one. The
-// size is used for accounting only.
+// served is the store as boxo's server sees it. The server takes a block of size 0 for
+// one that it does not have, so that nobody could get an empty file: the block of no
+// bytes is said to have one. The size is used for accounting only.
 type served struct {
 	boxoblockstore.Blockstore
 }

@@ -11,7 +11,8 @@ import (
 )
 
 // openCrew returns what tells downloads of peers who have a content, or fetch it, too:
-// nil both when offline, the second where it is not asked for. The crew is closed before the exchange, whose host it uses.
+// nil both when offline, the second where it is not asked for. The crew is closed before
+// the exchange, whose host it uses.
 func (n *Node) openCrew(memory *dag.Budget) (ingest.Finder, *crew.Service, error) {
 	if n.exchange == nil {
 		return nil, nil, nil

@@ -33,8 +33,9 @@ const maxMoved = 2
 //     is the receiver with the highest hash of block and id. All who compute it get
 //     the same.
 //  2. Whoever does not answer, is silent for too long, gives nothing for longer yet
-//     though it says that it waits for it, or sends something else is not asked for a while: what it owns belongs to the receiver with the next
-//     hash. Who has a block no more says so, and the sender is asked.
+//     though it says that it waits for it, or sends something else is not asked for a
+//     while: what it owns belongs to the receiver with the next hash. Who has a block
+//     no more says so, and the sender is asked.
 //  3. The sender has everything; when it fails, the transfer has failed.
 type circle struct {
 	s      *Service

@@ -35,8 +35,9 @@ func (c crowd) bound() float64 {
 
 func TestCrowd(t *testing.T) {
 	slow := links{up: 20, down: 100, oneWay: 10 * time.Millisecond}
-	// Beside TestCases: other shapes of a crowd. The limits leave room for scheduling. Leeches that did not help each other would
-	// take as many times the least time as there are, less one part in their count.
+	// Beside TestCases: other shapes of a crowd. The limits leave room for scheduling.
+	// Leeches that did not help each other would take as many times the least time as
+	// there are, less one part in their count.
 	fat := links{up: 200, down: 200, oneWay: 50 * time.Millisecond}
 	cases := []crowd{
 		{"one to one", 1, 1, 16 << 20, 1 << 20, slow, 1.25, 1.05, 1},
