@@ -162,7 +162,7 @@ func (g *collector) mark(ctx context.Context, root cid.Cid) error {
 func (g *collector) below(ctx context.Context, c cid.Cid) ([]cid.Cid, error) {
 	buf, _ := g.d.buffers.Get().(*[]byte) //nolint:errcheck // the pool holds nothing else
 	defer g.d.buffers.Put(buf)
-	data, err := g.d.load(ctx, c, func(n int64) []byte { return (*buf)[:n] })
+	data, err := g.d.load(ctx, c, matches, func(n int64) []byte { return (*buf)[:n] })
 	if ipld.IsNotFound(err) {
 		// A DAG that is pinned while it is fetched, or one that lost a block.
 		g.d.log.Info("pinned block is not stored", slog.String("cid", c.String()))

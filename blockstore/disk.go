@@ -54,7 +54,8 @@ type Disk struct {
 	epoch   atomic.Uint64 // counts the file segments that the index was told of, from 1
 	lazy    lazyMap
 	touched *touched
-	quota   *quota       // nil: none
+	quota   *quota // nil: none
+	vouched *vouched
 	uses    *uses        // kept up if there is a quota
 	clock   atomic.Int64 // last time that now returned
 	// collecting holds a token while a collection runs.
@@ -93,6 +94,7 @@ func newDisk(dir string, fs vfs.FS, o Options) *Disk {
 		touched: newTouched(),
 		quota:   newQuota(o),
 		uses:    newUses(),
+		vouched: newVouched(),
 
 		collecting: make(chan struct{}, 1),
 		wake:       make(chan struct{}, 1),

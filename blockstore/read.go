@@ -85,7 +85,7 @@ func (d *Disk) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 		}
 		return blocks.NewBlockWithCid(data, c)
 	}
-	data, err := d.load(ctx, c, func(n int64) []byte { return make([]byte, n) })
+	data, err := d.load(ctx, c, matches, func(n int64) []byte { return make([]byte, n) })
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +95,10 @@ func (d *Disk) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 // View calls f with the verified bytes of a block; they are valid during the
 // call only.
 func (d *Disk) View(ctx context.Context, c cid.Cid, f func([]byte) error) error {
+	return d.view(ctx, c, matches, f)
+}
+
+func (d *Disk) view(ctx context.Context, c cid.Cid, check checking, f func([]byte) error) error {
 	if err := d.enter(ctx); err != nil {
 		return err
 	}
@@ -107,7 +111,7 @@ func (d *Disk) View(ctx context.Context, c cid.Cid, f func([]byte) error) error 
 	}
 	buf, _ := d.buffers.Get().(*[]byte) //nolint:errcheck // the pool holds nothing else
 	defer d.buffers.Put(buf)
-	data, err := d.load(ctx, c, func(n int64) []byte { return (*buf)[:n] })
+	data, err := d.load(ctx, c, check, func(n int64) []byte { return (*buf)[:n] })
 	d.gate.leave() // f may take its time, and may close the store
 	if err != nil {
 		return err
@@ -115,10 +119,13 @@ func (d *Disk) View(ctx context.Context, c cid.Cid, f func([]byte) error) error 
 	return f(data)
 }
 
+// checking tells whether bytes are those of a hash.
+type checking func(hash mh.Multihash, data []byte) (bool, error)
+
 // load reads and verifies a block, from one place after the other. A block that
 // is moved or deleted meanwhile is looked for again: only bytes that the index
 // still vouches for are corrupt.
-func (d *Disk) load(ctx context.Context, c cid.Cid, alloc func(n int64) []byte) ([]byte, error) {
+func (d *Disk) load(ctx context.Context, c cid.Cid, check checking, alloc func(n int64) []byte) ([]byte, error) {
 	var tried []extent
 	var corrupt error
 	for {
@@ -135,7 +142,7 @@ func (d *Disk) load(ctx context.Context, c cid.Cid, alloc func(n int64) []byte) 
 		}
 		e := all[i]
 		data := alloc(e.length)
-		bad, err := d.readExtent(c.Hash(), e, data)
+		bad, err := d.readChecked(c.Hash(), e, data, check)
 		if err != nil {
 			return nil, fmt.Errorf("block %s: %w", c, err)
 		}
@@ -154,6 +161,10 @@ func (d *Disk) load(ctx context.Context, c cid.Cid, alloc func(n int64) []byte) 
 // readExtent reads and verifies bytes; bad says what is wrong with them. An
 // error is one of the machine, which says nothing of what is stored.
 func (d *Disk) readExtent(hash mh.Multihash, e extent, data []byte) (bad string, err error) {
+	return d.readChecked(hash, e, data, matches)
+}
+
+func (d *Disk) readChecked(hash mh.Multihash, e extent, data []byte, check checking) (bad string, err error) {
 	if !d.pack.read(data, e) {
 		seg, err := d.segs.acquire(e.seg)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -171,7 +182,7 @@ func (d *Disk) readExtent(hash mh.Multihash, e extent, data []byte) (bad string,
 			return "", err
 		}
 	}
-	ok, err := matches(hash, data)
+	ok, err := check(hash, data)
 	if err != nil {
 		return "", err
 	}

@@ -155,6 +155,7 @@ func (s scoped) PutFile(ctx context.Context, f File, aliases map[string][]byte) 
 
 // keeper is a store that keeps the beginnings of files.
 type keeper interface {
+	Passer
 	keepFileFor(ctx context.Context, scope, name string, size int64) (PartialFile, error)
 	resumeFileFor(ctx context.Context, scope, name string) (PartialFile, error)
 }

@@ -23,7 +23,8 @@
 //
 // Invariants:
 //
-//   - A block is delivered when its bytes hash to its CID, and sent when they do.
+//   - A block is delivered when its bytes hash to its CID, and sent when they do, or
+//     when they did since the store was opened and are the same (blockstore.Passer).
 //   - Config.Served is asked for the root and for each block before it is sent.
 //   - What a peer can make this node hold is bounded: wants, streams, bitmaps,
 //     addresses. A peer that takes nothing loses its stream.

@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hypha-node/hypha-node/blockstore"
 	"github.com/hypha-node/hypha-node/internal/dagpb"
 )
 
@@ -323,6 +324,9 @@ func (s *Service) view(ctx context.Context, rootKey string, c cid.Cid, f func([]
 		if data := live.read(c); data != nil {
 			return f(data)
 		}
+	}
+	if v, ok := s.cfg.Store.(blockstore.Passer); ok {
+		return v.Pass(ctx, c, f) // the asker verifies
 	}
 	if v, ok := s.cfg.Store.(boxoblockstore.Viewer); ok {
 		return v.View(ctx, c, f)

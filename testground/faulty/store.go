@@ -37,6 +37,11 @@ func (s corrupt) View(ctx context.Context, c cid.Cid, f func([]byte) error) erro
 	})
 }
 
+// Pass implements blockstore.Passer.
+func (s corrupt) Pass(ctx context.Context, c cid.Cid, f func([]byte) error) error {
+	return s.View(ctx, c, f)
+}
+
 // Get implements blockstore.Store.
 func (s corrupt) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 	var blk blocks.Block
@@ -57,6 +62,11 @@ func (s mute) View(ctx context.Context, c cid.Cid, f func([]byte) error) error {
 		return context.Cause(ctx)
 	}
 	return s.Disk.View(ctx, c, f)
+}
+
+// Pass implements blockstore.Passer.
+func (s mute) Pass(ctx context.Context, c cid.Cid, f func([]byte) error) error {
+	return s.View(ctx, c, f)
 }
 
 // Get implements blockstore.Store.
