@@ -51,6 +51,26 @@ func (r *Reader) copyOrdered(ctx context.Context, w io.Writer, off, end int64) (
 	}
 	caller := ctx
 	g, ctx := errgroup.WithContext(ctx)
+	order := c.start(ctx, g)
+	n, err := c.drain(w, order)
+	if err != nil {
+		g.Go(func() error { return err }) // stops the others
+		for range order {                 // so that nobody waits to send
+		}
+	}
+	if werr := g.Wait(); err == nil {
+		err = werr
+	}
+	if err == nil {
+		err = caller.Err()
+	}
+	return n, err
+}
+
+// start has g walk the file and fill what is cut. Runs come in the order in which
+// they were cut, each with what is in it once its done is closed; after the last one
+// the channel is closed. Whoever stops early ends ctx and takes the others.
+func (c *copier) start(ctx context.Context, g *errgroup.Group) <-chan *run {
 	work, order := make(chan *run, c.limit), make(chan *run, c.limit)
 	c.out = func(ctx context.Context, t *run) error {
 		for _, ch := range []chan *run{work, order} {
@@ -67,28 +87,20 @@ func (r *Reader) copyOrdered(ctx context.Context, w io.Writer, off, end int64) (
 		defer close(work)
 		return c.walk(ctx)
 	})
-	for range r.workers() {
+	workers := c.r.workers()
+	if c.end-c.off <= runBytes {
+		workers = 1
+	}
+	for range workers {
 		g.Go(func() error {
 			for t := range work {
-				r.fill(ctx, t)
+				c.r.fill(ctx, t)
 				close(t.done)
 			}
 			return nil
 		})
 	}
-	n, err := c.drain(w, order)
-	if err != nil {
-		g.Go(func() error { return err }) // stops the others
-		for range order {                 // so that nobody waits to send
-		}
-	}
-	if werr := g.Wait(); err == nil {
-		err = werr
-	}
-	if err == nil {
-		err = caller.Err()
-	}
-	return n, err
+	return order
 }
 
 // drain writes runs in the order in which they were cut.
@@ -107,9 +119,8 @@ func (c *copier) write(w io.Writer, t *run, n *int64) error {
 	if t.err != nil {
 		return t.err
 	}
-	from, to := max(c.off-t.off, 0), min(c.end-t.off, t.size)
 	defer c.release(t)
-	for piece := range slices.Chunk(t.buf[from:to], pastcache.Piece) {
+	for piece := range slices.Chunk(c.wanted(t), pastcache.Piece) {
 		m, err := w.Write(piece)
 		*n += int64(m)
 		if err == nil && m < len(piece) {
@@ -120,6 +131,11 @@ func (c *copier) write(w io.Writer, t *run, n *int64) error {
 		}
 	}
 	return nil
+}
+
+// wanted is the part of a run's content that is asked for.
+func (c *copier) wanted(t *run) []byte {
+	return t.buf[max(c.off-t.off, 0):min(c.end-t.off, t.size)]
 }
 
 // spread cuts the file into runs and has the workers call do with each.

@@ -82,17 +82,23 @@ func (r *Reader) Close() error {
 // ends with it; one that begins behind it is io.ErrUnexpectedEOF. Nothing that
 // is not verified is written.
 func (r *Reader) CopyRange(ctx context.Context, w io.Writer, off, n int64) (int64, error) {
-	end := r.Size()
+	end, err := r.bound(off, n)
+	if err != nil || off == end {
+		return 0, err
+	}
+	return r.copyOrdered(ctx, w, off, end)
+}
+
+// bound returns where the n bytes from offset off end, all from there when n < 0.
+func (r *Reader) bound(off, n int64) (end int64, err error) {
+	end = r.Size()
 	if off < 0 || off > end {
 		return 0, fmt.Errorf("offset %d of a file of %d bytes: %w", off, end, io.ErrUnexpectedEOF)
 	}
 	if n >= 0 && n < end-off {
 		end = off + n
 	}
-	if off == end {
-		return 0, nil
-	}
-	return r.copyOrdered(ctx, w, off, end)
+	return end, nil
 }
 
 // CopyAt writes the whole file to w. It may leave wrong bytes behind only with

@@ -75,10 +75,16 @@ func TestCopyRange(t *testing.T) {
 				if err != nil || n != int64(len(want)) || !bytes.Equal(got.Bytes(), want) {
 					t.Errorf("%s, %s: CopyRange(%d, %d) = %d, %v; want %d", p, name, c[0], c[1], n, err, len(want))
 				}
+				if got, err := readStream(t.Context(), r, c[0], c[1]); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%s, %s: Stream(%d, %d) = %d bytes, %v; want %d", p, name, c[0], c[1], len(got), err, len(want))
+				}
 			}
 			for _, off := range []int64{-1, size + 1, 1 << 62} {
 				if n, err := r.CopyRange(t.Context(), io.Discard, off, -1); !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Errorf("%s, %s: CopyRange(%d) = %d, %v", p, name, off, n, err)
+				}
+				if _, err := r.Stream(t.Context(), off, -1); !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("%s, %s: Stream(%d): %v", p, name, off, err)
 				}
 			}
 			at := make(memoryAt, size)

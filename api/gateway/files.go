@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 
 	boxo "github.com/ipfs/boxo/gateway"
@@ -46,9 +45,12 @@ func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...boxo.
 		release()
 		return md, nil, errors.Join(errRange, file.Close())
 	}
-	c := &content{file: file, release: release}
-	c.begin(ctx, first, n)
-	return md, boxo.NewGetResponseFromReader(c, file.Size()), nil
+	stream, err := file.Stream(ctx, first, n)
+	if err != nil {
+		release()
+		return md, nil, errors.Join(err, file.Close())
+	}
+	return md, boxo.NewGetResponseFromReader(&content{Stream: stream, file: file, release: release}, file.Size()), nil
 }
 
 // errRange says that a range does not begin in the file.
@@ -98,35 +100,17 @@ func part(ranges []boxo.ByteRange, size int64) (first, n int64) {
 
 // content is a part of a file, read ahead until it is closed.
 type content struct {
-	*io.PipeReader
+	*dag.Stream
 
 	file    *dag.Reader
 	release func()
-	cancel  context.CancelFunc
-	done    chan struct{}
 	closing sync.Once
-}
-
-// begin reads n bytes of the file from first on, all when n < 0.
-func (c *content) begin(ctx context.Context, first, n int64) {
-	ctx, c.cancel = context.WithCancel(ctx)
-	c.done = make(chan struct{})
-	var w *io.PipeWriter
-	c.PipeReader, w = io.Pipe()
-	go func() {
-		defer close(c.done)
-		_, err := c.file.CopyRange(ctx, w, first, n)
-		_ = w.CloseWithError(err) // returns nil
-	}()
 }
 
 // Close ends the reading and waits for its end.
 func (c *content) Close() (err error) {
 	c.closing.Do(func() {
-		c.cancel()
-		err = c.PipeReader.Close()
-		<-c.done
-		err = errors.Join(err, c.file.Close())
+		err = errors.Join(c.Stream.Close(), c.file.Close())
 		c.release()
 	})
 	return err
