@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,7 +132,12 @@ func TestCopyKeepsAhead(t *testing.T) {
 	stalled := errors.New("nothing more comes")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	o := CopyOptions{Keep: true, Stall: 100 * time.Millisecond, OnStall: func(cid.Cid) { cancel(stalled) }}
+	var written atomic.Int64
+	o := CopyOptions{Keep: true, Stall: 100 * time.Millisecond, Progress: func(n int64) { written.Add(n) }, OnStall: func(cid.Cid) {
+		if written.Load() == whole<<20 { // else the disk is slow, and it will stall again
+			cancel(stalled)
+		}
+	}}
 	if _, err := Copy(ctx, ours, src, f.Root, o); !errors.Is(err, stalled) {
 		t.Fatalf("Copy: %v", err)
 	}
