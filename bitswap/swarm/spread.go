@@ -14,7 +14,7 @@ const (
 	fewAskers = 8                      // at least so many sendings are taken for the time that passing on needs
 	minHold   = 250 * time.Millisecond // for which a block is held back at least
 	maxHold   = 15 * time.Second       // less than who asks waits for a block: somebody may know nobody who has it
-	maxHeard  = 2 * maxSources         // others of whom one asker is told
+	maxHeard  = 2 * maxParts           // others of whom one asker is told
 	busyTell  = time.Second            // between signs of life while blocks are held back
 )
 

@@ -147,7 +147,7 @@ func TestSpreadTellsOfFew(t *testing.T) {
 		}
 	}
 	for i, n := range heard {
-		if n < maxSources || n > maxHeard {
+		if n <= maxParts || n > maxHeard {
 			t.Errorf("asker %d of %d is told of %d others", i, crowd, n)
 		}
 	}
