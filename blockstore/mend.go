@@ -2,13 +2,16 @@ package blockstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	mh "github.com/multiformats/go-multihash"
 
 	"github.com/hypha-node/hypha-node/blockstore/internal/vfs"
 )
@@ -98,6 +101,86 @@ func (d *Disk) overwrite(at extent, data []byte) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+// Leaf is a leaf of a file.
+type Leaf struct {
+	CID    cid.Cid // CIDv1 raw
+	Length int64   // bytes
+}
+
+// LeavesOf returns the leaves of a file that lies in one piece, in the order of the
+// content: ErrScattered of another. They are what the index says, whether they are good
+// or not; only what comes more than once in the content is read. It reads the whole
+// index.
+func (d *Disk) LeavesOf(ctx context.Context, root cid.Cid) ([]Leaf, error) {
+	ctx, leave, err := d.long(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	f, at, err := d.file(root)
+	if err != nil {
+		return nil, err
+	}
+	if at.seg == 0 {
+		return nil, fmt.Errorf("file %s: %w", root, ErrScattered)
+	}
+	all, err := d.placesIn(ctx, []uint64{at.seg})
+	if err != nil {
+		return nil, err
+	}
+	seg, err := d.segs.acquire(at.seg)
+	if err != nil {
+		return nil, err
+	}
+	defer d.segs.release(seg)
+	return leavesIn(io.NewSectionReader(seg, at.off, f.Size), inside(all, at.off, f.Size))
+}
+
+// inside returns the places, by offset, that lie in size bytes from off, as seen from
+// there.
+func inside(all []place, off, size int64) (in []place) {
+	for _, p := range all {
+		if p.at.off >= off && p.at.end() <= off+size {
+			p.at.off -= off
+			in = append(in, p)
+		}
+	}
+	return in
+}
+
+// leavesIn returns the leaves of a content out of the places of blocks in it. The index
+// knows one place of a block; where it comes again the content is hashed, in leaves of
+// the greatest length that there is.
+func leavesIn(content *io.SectionReader, places []place) (leaves []Leaf, err error) {
+	var chunk int64
+	for _, p := range places {
+		chunk = max(chunk, p.at.length)
+	}
+	for off := int64(0); off < content.Size(); off += leaves[len(leaves)-1].Length {
+		for len(places) > 0 && places[0].at.off < off {
+			places = places[1:]
+		}
+		if len(places) > 0 && places[0].at.off == off && places[0].at.length > 0 {
+			leaves = append(leaves, Leaf{cid.NewCidV1(cid.Raw, places[0].hash), places[0].at.length})
+			continue
+		}
+		if chunk == 0 {
+			return nil, fmt.Errorf("content of %d bytes without a leaf: %w", content.Size(), ErrScattered)
+		}
+		data := make([]byte, min(chunk, content.Size()-off))
+		if _, err := content.ReadAt(data, off); err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(data)
+		hash, err := mh.Encode(sum[:], mh.SHA2_256)
+		if err != nil {
+			return nil, err
+		}
+		leaves = append(leaves, Leaf{cid.NewCidV1(cid.Raw, hash), int64(len(data))})
+	}
+	return leaves, nil
 }
 
 // AliasesOf returns all aliases of a root by their keys. It reads every alias.

@@ -1,8 +1,10 @@
 package blockstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"slices"
 	"testing"
@@ -77,6 +79,17 @@ func TestMend(t *testing.T) {
 		}
 	}
 
+	leaves, err := d.LeavesOf(ctx, f.Root)
+	check(t, err)
+	if len(leaves) != len(f.leaves) {
+		t.Fatalf("%d leaves, want %d", len(leaves), len(f.leaves))
+	}
+	for i, l := range leaves {
+		if want := (Leaf{rawOf(f.leaves[i]), 100 << 10}); l != want {
+			t.Errorf("leaf %d is %+v, want %+v", i, l, want)
+		}
+	}
+
 	// A segment that was cut short is not made whole, but the file is.
 	name, off, _, err := d.Place(cut.leaves[1].Cid())
 	check(t, err)
@@ -109,4 +122,39 @@ func TestMend(t *testing.T) {
 		t.Errorf("%d found, %d left, want 1 and 1", found, left)
 	}
 	has(t, d, false, f.leaves[0])
+}
+
+// TestLeavesIn finds leaves that come more than once, of which the index knows one place.
+func TestLeavesIn(t *testing.T) {
+	a, b, end := bytes.Repeat([]byte("a"), 10), bytes.Repeat([]byte("b"), 10), []byte("end")
+	content := slices.Concat(a, b, a, a, end)
+	known := func(data []byte, off int64) place {
+		return place{mustBlock(cid.Raw, data).Cid().Hash(), extent{seg: 1, off: off, length: int64(len(data))}}
+	}
+	for _, tc := range []struct {
+		name   string
+		places []place
+		ok     bool
+	}{
+		{"first place known", []place{known(a, 0), known(b, 10), known(end, 40)}, true},
+		{"last place known", []place{known(b, 10), known(a, 30), known(end, 40)}, true},
+		{"the end comes elsewhere", []place{known(a, 20), known(b, 10)}, true},
+		{"nothing known", nil, false},
+	} {
+		slices.SortFunc(tc.places, func(a, b place) int { return int(a.at.off - b.at.off) })
+		got, err := leavesIn(io.NewSectionReader(bytes.NewReader(content), 0, int64(len(content))), tc.places)
+		if !tc.ok {
+			if !errors.Is(err, ErrScattered) {
+				t.Errorf("%s: %v, %v", tc.name, got, err)
+			}
+			continue
+		}
+		var want []Leaf
+		for _, data := range [][]byte{a, b, a, a, end} {
+			want = append(want, Leaf{mustBlock(cid.Raw, data).Cid(), int64(len(data))})
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, %v", tc.name, got, err)
+		}
+	}
 }

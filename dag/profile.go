@@ -15,6 +15,7 @@ import (
 type Profile struct {
 	v0    bool // CIDv0, leaves wrapped in dag-pb, 174 links, directory size by links
 	chunk int  // bytes of a leaf; 0 means the profile's own
+	links int  // of a full node of a file; 0 means the profile's own
 }
 
 // shardAbove is the size in bytes above which both profiles shard a directory,
@@ -83,7 +84,10 @@ func (p Profile) leafSize() int {
 
 // width returns the links of a full node of a file.
 func (p Profile) width() int {
-	if p.v0 {
+	switch {
+	case p.links != 0:
+		return p.links
+	case p.v0:
 		return 174
 	}
 	return 1024

@@ -48,6 +48,7 @@ type Node struct {
 	rpc       http.Handler // nil: none
 	blocks    *ipfs.Connector
 	engine    *ingest.Engine
+	objects   *s3.Connector
 	scrubs    scrubber
 	closers   []func() error // in the order of opening
 }
@@ -93,6 +94,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	var engine *ingest.Engine // the connector is asked after it was made
 	c.HF.Memo = memo.New(n.store.Records("hub"), c.Logger)
 	repositories := hf.New(c.HF).Knowing(func(ctx context.Context, key, scope string) (hf.File, bool) { return known(ctx, engine, key, scope) })
+	objects := s3.New(c.S3)
 	blocks := ipfs.New(n.store, n.exchange)
 	holders, team, err := n.openCrew(memory)
 	if err != nil {
@@ -100,7 +102,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	engine = ingest.New(ingest.Config{
 		Store:      n.store,
-		Connectors: connectors.Set{client, repositories, s3.New(c.S3), blocks, file.New(nil)},
+		Connectors: connectors.Set{client, repositories, objects, blocks, file.New(nil)},
 		Blocks:     blocks,
 		Cache:      c.HFCache,
 		Finder:     holders, Crew: team,
@@ -108,7 +110,7 @@ func Open(ctx context.Context, c Config) (_ *Node, err error) {
 		Memory:   memory, Logger: c.Logger,
 	})
 	n.onClose(engine.Close)
-	n.blocks, n.engine = blocks, engine
+	n.blocks, n.engine, n.objects = blocks, engine, objects
 	if c.Hub != "" {
 		n.hub = hub.New(hub.Config{
 			Hub: repositories, Client: c.HF.Client, Engine: engine, Store: n.store, Memo: c.HF.Memo,

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -96,6 +97,31 @@ func TestItem(t *testing.T) {
 	other := connect(t, b, func(e *Endpoint) { e.SecretKey = "other" })
 	if again, err := resolve(t, other, parse(t, `"s3://lab@bkt/a/k"`)); err != nil || again[0].Scope == it.Scope || again[0].Key != place {
 		t.Errorf("with another key: %+v, %v", again, err)
+	}
+}
+
+// TestKnown takes alias keys apart.
+func TestKnown(t *testing.T) {
+	b := open(t, &bucket{})
+	c := connect(t, b, nil)
+	for _, tc := range []struct {
+		key, object, version string
+	}{
+		{"s3:" + b.URL + "/bkt/a/k", "a/k", ""},
+		{"s3:" + b.URL + `/bkt/a#b/k#etag="x"`, "a#b/k", ""},
+		{"s3:" + b.URL + "/bkt/k#etag=#version=v 1", "k#etag=", "v 1"},
+		{"s3:" + b.URL + "/bkt", "", ""},
+		{"s3:" + b.URL + "//k", "", ""},
+		{"s3:https://s3.invalid/bkt/k", "", ""},
+		{"url:" + b.URL + "/bkt/k", "", ""},
+	} {
+		var want []connectors.Ref
+		if tc.object != "" {
+			want = []connectors.Ref{{Type: connectors.TypeS3, Endpoint: "lab", Bucket: "bkt", Key: tc.object, Version: tc.version}}
+		}
+		if got := c.Known(tc.key); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", tc.key, got, want)
+		}
 	}
 }
 

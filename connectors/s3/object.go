@@ -91,7 +91,7 @@ func (q *query) item(name string, o object) connectors.Item {
 	it.Key = q.place(o)
 	switch {
 	case o.version != "":
-		it.Key, it.Pinned = it.Key+"#version="+o.version, true
+		it.Key, it.Pinned = it.Key+versioned+o.version, true
 	case o.etag != "":
 		it.Key, it.Pinned = it.Key+tagged+o.etag, true
 	}

@@ -3,6 +3,7 @@ package trust
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -67,9 +68,46 @@ func TestScrub(t *testing.T) {
 		t.Errorf("verify --repair: %v %q %s", err, r.Stdout, r.Stderr)
 	}
 	stop(t, b)
+	flipNode(t, a, repo, got.CID) // with nobody to ask
+	r, err = a.Run(rig.Within(t), "verify", "--repair")
+	if err != nil || !strings.Contains(r.Stdout, "1 damaged blocks were mended") || !strings.Contains(a.Log(), "from=leaves") {
+		t.Errorf("verify --repair of an inner node: %v %q %s", err, r.Stdout, r.Stderr)
+	}
 	flip(t, repo, 7)
 	if r, err := a.Run(rig.Within(t), "verify", "--repair"); r.Code != 1 || !strings.Contains(r.Stderr, "hint: ") {
 		t.Errorf("verify --repair with nobody to ask: %v %q %s", err, r.Stdout, r.Stderr)
+	}
+	stop(t, a)
+}
+
+// TestScrubPrivate flips a byte of what came with credentials: from S3, which the daemon
+// has the keys of, it is mended; with a header that a job sent it stays, and the log says
+// why.
+func TestScrubPrivate(t *testing.T) {
+	const size = 3<<20 + 5
+	o, repo := serve(t), filepath.Join(t.TempDir(), "a")
+	ok(t, os.Mkdir(repo, 0o700))
+	ok(t, os.WriteFile(filepath.Join(repo, "config.toml"), fmt.Appendf(nil, "[s3.default]\nendpoint = %q\naccess_key = \"AK\"\nsecret_key = \"SK\"\n", o.URL), 0o600))
+	a := start(t, repo, "--scrub", "off", "--log-level", "info")
+	for _, tc := range []struct {
+		seed   uint64
+		ref    string
+		mended bool
+		log    string
+	}{
+		{301, fmt.Sprintf(`{"type":"s3","bucket":"301","key":"%d/x/y"}`, size), true, "from=origin"},
+		{302, fmt.Sprintf(`{"type":"uri","value":%q,"headers":{"Authorization":"Bearer x"}}`, o.url(302, size)), false, "it is private, fetch it with its credential again"},
+	} {
+		job, err := a.CreateJob(rig.Within(t))
+		ok(t, err)
+		if _, err := job.Fetch(rig.Within(t), json.RawMessage(tc.ref)); err != nil {
+			t.Fatalf("%s: %v", tc.ref, err)
+		}
+		flipContent(t, repo, tc.seed, 100)
+		r, err := a.Run(rig.Within(t), "verify", "--repair")
+		if mended := err == nil && strings.Contains(r.Stdout, "1 damaged blocks were mended"); mended != tc.mended || !strings.Contains(a.Log(), tc.log) {
+			t.Errorf("%s: verify --repair: %v %q %s", tc.ref, err, r.Stdout, r.Stderr)
+		}
 	}
 	stop(t, a)
 }
@@ -85,22 +123,36 @@ func flip(t *testing.T, repo string, off int64) {
 	flipIn(t, names[0], off)
 }
 
-// flipContent changes a byte of a small content where it lies in a pack.
+// flipContent changes a byte of a content where it lies, in its first size bytes.
 func flipContent(t *testing.T, repo string, seed uint64, size int64) {
 	t.Helper()
 	content, err := io.ReadAll(rig.Random(seed, size))
 	ok(t, err)
-	names, err := filepath.Glob(filepath.Join(repo, "segments", "*.pack"))
+	flipBytes(t, repo, content)
+}
+
+// flipNode changes a byte of an inner node where it lies.
+func flipNode(t *testing.T, n *rig.Node, repo, node string) {
+	t.Helper()
+	r, err := n.Run(rig.Within(t), "block", "get", node)
+	ok(t, err)
+	flipBytes(t, repo, []byte(r.Stdout))
+}
+
+// flipBytes changes a byte in the middle of some where they lie.
+func flipBytes(t *testing.T, repo string, content []byte) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(repo, "segments", "*"))
 	ok(t, err)
 	for _, name := range names {
 		all, err := os.ReadFile(name)
 		ok(t, err)
 		if off := bytes.Index(all, content); off >= 0 {
-			flipIn(t, name, int64(off)+size/2)
+			flipIn(t, name, int64(off+len(content)/2))
 			return
 		}
 	}
-	t.Fatalf("the content is in none of %q", names)
+	t.Fatalf("the bytes are in none of %q", names)
 }
 
 // flipIn changes a byte of a file.
