@@ -126,7 +126,7 @@ func (b *bench) peerRow(ctx context.Context) (row, func() error, error) {
 			}
 			return transfer(n.Program("get", b.root, "-o", filepath.Join(dir, "out")), filepath.Join(dir, "out"), b.sum, a.PID(), n.PID()), n.Stop, nil
 		}},
-		goals: []goal{{rival: "ipfs get from a peer", speed: 2.5, cpu: 0.5}},
+		goals: []goal{{rival: "ipfs get from a peer", speed: 2.5, cpu: 0.4}},
 		anon:  transferMemory,
 	}
 	if b.kubo == "" {
