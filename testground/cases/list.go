@@ -78,6 +78,7 @@ func Crowds() (all []Case) {
 	for leeches := 8; leeches <= 64; leeches *= 2 {
 		c := Case{Name: fmt.Sprintf("scale-%d", leeches), Seeds: 1, Leeches: leeches, Size: 64 << 20, Link: home(), Goal: 1.25, Limit: 1.4, Double: 0.02, SeedSends: 1.3}
 		all = append(all, c)
+		c.SeedSends = 1.4 // four times as much of it is roots
 		c.Name, c.Size, c.Chunk, c.Link = fmt.Sprintf("quarter-%d", leeches), c.Size/4, DefaultChunk/4, quarter
 		all = append(all, c)
 	}
