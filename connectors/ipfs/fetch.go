@@ -89,7 +89,7 @@ type fetcher struct {
 	mu    sync.Mutex
 	fetch *swarm.Fetch // nil until something is asked for
 	early []node       // that were seen before
-	kept  []recordedPartial
+	kept  []blockstore.PartialFile
 }
 
 // node is what a node links to.
@@ -162,22 +162,22 @@ func (f *fetcher) begun(ctx context.Context) *swarm.Fetch {
 	for _, n := range f.early {
 		f.fetch.Links(n.cid, n.links)
 	}
-	for _, p := range f.kept {
-		p.tell(f.fetch)
+	for _, w := range f.kept {
+		tell(f.fetch, w)
 	}
 	f.early, f.kept = nil, nil
 	return f.fetch
 }
 
 // resumed notes that a file is gone on with.
-func (f *fetcher) resumed(p recordedPartial) {
+func (f *fetcher) resumed(w blockstore.PartialFile) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fetch == nil {
-		f.kept = append(f.kept, p)
+		f.kept = append(f.kept, w)
 		return
 	}
-	p.tell(f.fetch)
+	tell(f.fetch, w)
 }
 
 // running returns the fetch, nil when nothing was asked for.
