@@ -15,8 +15,9 @@ import (
 	"github.com/hypha-node/hypha-node/connectors"
 )
 
-// maxKept is how many entries of a listing are remembered at most: of more, the
-// record would be larger than what goes to the disk.
+// maxKept is how many entries of a listing are remembered at most, in memory: a record
+// of more than 256 KiB, which is that of some 2,000 files with a digest, does not go to
+// the disk.
 const maxKept = 20_000
 
 // The listing of a commit never changes: who has seen it need not ask again. It is
