@@ -82,10 +82,12 @@ func connect(t testing.TB, a, b host.Host) {
 	if err := a.Connect(ctx, peer.AddrInfo{ID: b.ID(), Addrs: b.Addrs()}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the dialled one knows the dialler's protocols", func() bool {
-		all, err := b.Peerstore().GetProtocols(a.ID())
-		return err == nil && len(all) > 0
-	})
+	knows := func(h, of host.Host) bool {
+		all, err := h.Peerstore().GetProtocols(of.ID())
+		return err == nil && len(all) > 0 && (slices.Contains(all, ID) || !slices.Contains(of.Mux().Protocols(), ID))
+	}
+	// A protocol that was registered a moment ago may be told of later.
+	eventually(t, "both know the other's protocols", func() bool { return knows(a, b) && knows(b, a) })
 }
 
 // eventually polls until ok or fails the test.
