@@ -59,7 +59,7 @@ func newHost(cfg Config) (host.Host, error) {
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
 		libp2p.Security(libp2ptls.ID, newBatchedTLS),
 		libp2p.Security(noise.ID, noise.New),
-		libp2p.Muxer(yamux.ID, newMuxer()),
+		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
 		libp2p.ConnectionManager(conns),
 		libp2p.ResourceManager(resources),
 		libp2p.SwarmOpts(swarm.WithDialRanker(rankTCPFirst)),
@@ -76,17 +76,6 @@ func newHost(cfg Config) (host.Host, error) {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
-}
-
-// muxMessage is the most that yamux sends at a time, bytes; libp2p's default is 64 KiB.
-// Who receives takes what its window has room for, 256 KiB at least. 1 GiB took both
-// nodes 4.3 cpu-s in messages of 64 KiB, 4.0 of 128, and 4.2 of 256.
-const muxMessage = 128 << 10
-
-func newMuxer() *yamux.Transport {
-	t := *yamux.DefaultTransport
-	t.MaxMessageSize = muxMessage
-	return &t
 }
 
 // membership returns the options that say with whom the host talks at all; it

@@ -2,11 +2,8 @@ package bitswap
 
 import (
 	"context"
-	"errors"
 	"net"
-	"os"
 	"sync"
-	"time"
 
 	ci "github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -20,11 +17,6 @@ const (
 	readBulk  = 128 << 10 // bytes that are read at once while much comes
 	readLeast = 8 << 10   // bytes of a read that was filled, after which much comes
 	writeMost = 256 << 10 // bytes that are gathered at most
-
-	// A write that has got writeLeast bytes out before its deadline has writeMore time for
-	// the rest: yamux's 10 s are for a message, and ours are twice as long as others'.
-	writeLeast = 64 << 10
-	writeMore  = 5 * time.Second
 )
 
 // batchedTLS is libp2p's TLS over connections that are written to and read from by
@@ -118,24 +110,10 @@ func (c *batchedConn) leave() error {
 // flush writes what is gathered; mu is held.
 func (c *batchedConn) flush() error {
 	if c.broken == nil && len(c.gathered) > 0 {
-		c.broken = c.writeAll(c.gathered)
+		_, c.broken = c.Conn.Write(c.gathered)
 	}
 	c.gathered = c.gathered[:0]
 	return c.broken
-}
-
-// writeAll writes to a peer that takes writeLeast bytes by each deadline; mu is held.
-func (c *batchedConn) writeAll(p []byte) error {
-	for {
-		n, err := c.Conn.Write(p)
-		if n < writeLeast || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err
-		}
-		p = p[n:]
-		if err := c.SetWriteDeadline(time.Now().Add(writeMore)); err != nil {
-			return err
-		}
-	}
 }
 
 func (c *batchedConn) Write(p []byte) (int, error) {

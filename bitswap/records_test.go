@@ -6,9 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"testing"
-	"time"
 )
 
 // scripted is a connection that notes writes and gives what it has in pieces.
@@ -71,65 +69,6 @@ func TestBatchedWrites(t *testing.T) {
 	}
 	if err := c.leave(); !errors.Is(err, io.ErrClosedPipe) || len(raw.wrote) != 3 {
 		t.Errorf("%d writes, %v", len(raw.wrote), err)
-	}
-}
-
-// slow is a connection that takes some bytes by each deadline.
-type slow struct {
-	net.Conn
-	takes     int
-	got       []byte
-	deadlines int
-	expired   bool
-}
-
-func (s *slow) Write(p []byte) (int, error) {
-	if s.expired {
-		return 0, os.ErrDeadlineExceeded
-	}
-	n := min(len(p), s.takes)
-	s.got = append(s.got, p[:n]...)
-	if n < len(p) {
-		s.expired = true
-		return n, os.ErrDeadlineExceeded
-	}
-	return n, nil
-}
-
-func (s *slow) SetWriteDeadline(time.Time) error {
-	s.deadlines++
-	s.expired = false
-	return nil
-}
-
-// TestBatchedSlow has a message that is longer than others' get as much time as theirs
-// for as many bytes, and no more.
-func TestBatchedSlow(t *testing.T) {
-	message := make([]byte, muxMessage)
-	rand.NewChaCha8([32]byte{}).Read(message)
-	for _, tc := range []struct {
-		takes, deadlines int
-		ok               bool
-	}{
-		{muxMessage, 0, true},
-		{writeLeast + 1, 1, true},
-		{writeLeast, 1, true},
-		{writeLeast - 1, 0, false},
-		{0, 0, false},
-	} {
-		raw := &slow{takes: tc.takes}
-		c := &batchedConn{Conn: raw, aheads: newReadAheads()}
-		c.gather()
-		if _, err := c.Write(message); err != nil {
-			t.Fatal(err)
-		}
-		err := c.leave()
-		if (err == nil) != tc.ok || !tc.ok && !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%d bytes by each deadline: %v", tc.takes, err)
-		}
-		if tc.ok && !bytes.Equal(raw.got, message) || raw.deadlines != tc.deadlines {
-			t.Errorf("%d bytes by each deadline: %d bytes came, %d deadlines more, want %d", tc.takes, len(raw.got), raw.deadlines, tc.deadlines)
-		}
 	}
 }
 

@@ -11,9 +11,9 @@ import (
 const (
 	// pieceOther is for QUIC: larger ones are slower on a long link.
 	pieceOther = 32 << 10
-	// pieceTCP is what fits into a message of yamux of ours, of 128 KiB with its head of
-	// 12 bytes: eight records of TLS, all full.
-	pieceTCP = 128<<10 - 12
+	// pieceTCP is what fits into a message of yamux, of 64 KiB with its head of 12 bytes:
+	// four records of TLS, all full.
+	pieceTCP = 64<<10 - 12
 )
 
 // takenWriter writes to a peer that must take each piece in time.
