@@ -51,6 +51,28 @@ func (sh *Share) turn(i int, now time.Time) bool {
 	return now.Sub(since) >= time.Duration(len(first))*(graceTime+2*sh.r.each)
 }
 
+// mayClaim is how many ranges are claimed before the origin can be asked for them: who
+// is alone needs no time to tell others, and who comes is to find some left.
+func (r *Reader) mayClaim(now time.Time) int {
+	if r.sh.crowded(now) {
+		return maxAhead
+	}
+	return max(0, maxSolo-r.asking)
+}
+
+// ahead is how many ranges before one are claimed that the origin is not asked for yet.
+func (r *Reader) ahead(before int) (n int) {
+	for i := range r.sh.claims {
+		if i >= before {
+			continue
+		}
+		if sl := r.slots[i]; r.sh.mine.has(i) && (sl == nil || !sl.busy && sl.filled < len(sl.buf)) {
+			n++
+		}
+	}
+	return n
+}
+
 // load is how many ranges of a set are near the reader.
 func (sh *Share) load(m marks) int {
 	first := int(sh.r.pos / sh.step)
